@@ -1,0 +1,200 @@
+"""The contract of every archive client, and the endpoints they connect to.
+
+A client is opened with ``async with open_client(endpoint) as client`` (see
+``archives.clients``). Nothing is connected before the first call; connections are kept
+in a pool per endpoint and event loop, so that opening a client again is cheap.
+
+Every method raises an ``ArchiveError`` and nothing else when the archive misbehaves.
+Cancelling the awaiting task (or a deadline) reaches the archive: a C-CANCEL and, if it
+is not obeyed, an A-ABORT; or a closed HTTP stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import TracebackType
+from typing import Protocol, Self
+
+from archives.entities import (
+    Instance,
+    InstanceIdentifier,
+    Selection,
+    Series,
+    StudyMatches,
+    StudyQuery,
+    VerificationStep,
+    WholeStudies,
+)
+
+
+class QueryRetrieveRoot(StrEnum):
+    """Information models of PS3.4 C.6."""
+
+    STUDY = "study"
+    PATIENT = "patient"
+
+
+class HttpAuthentication(StrEnum):
+    NONE = "none"
+    BASIC = "basic"
+    BEARER = "bearer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """Seconds before the archive is given up.
+
+    ``first_answer`` is also the longest silence between two answers or two pieces of a
+    body. ``total`` bounds one whole call of the contract, except ``retrieve_instance``,
+    whose transfer may take long and is bounded by the silence only.
+    """
+
+    connect: float = 5.0
+    association: float = 5.0
+    first_answer: float = 10.0
+    total: float = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsSettings:
+    """TLS 1.2 or newer (PS3.15 B.12). PEM texts; empty means the system's trust store."""
+
+    ca_certificates: str = ""
+    client_certificate: str = ""
+    client_key: str = field(default="", repr=False)
+    check_hostname: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserIdentity:
+    """User Identity Negotiation (PS3.7 D.3.3.7): a user name, with or without passcode."""
+
+    username: str
+    passcode: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DimseEndpoint:
+    """An application entity. ``name`` is what messages call the archive."""
+
+    name: str
+    host: str
+    port: int
+    called_ae_title: str
+    calling_ae_title: str = "VIEWERHUB"
+    root: QueryRetrieveRoot = QueryRetrieveRoot.STUDY
+    specific_character_set: str = "ISO_IR 192"
+    tls: TlsSettings | None = None
+    user_identity: UserIdentity | None = None
+    deadlines: Deadlines = Deadlines()
+    maximum_associations: int = 4
+    maximum_answers: int = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DicomWebEndpoint:
+    """A DICOMweb origin server: ``url`` is the base of QIDO-RS and WADO-RS.
+
+    ``wado_uri_url`` is used to retrieve instances where it is given, for archives
+    without WADO-RS. URLs have no trailing slash.
+    """
+
+    name: str
+    url: str
+    wado_uri_url: str = ""
+    authentication: HttpAuthentication = HttpAuthentication.NONE
+    username: str = ""
+    password: str = field(default="", repr=False)
+    bearer_token: str = field(default="", repr=False)
+    tls: TlsSettings | None = None
+    deadlines: Deadlines = Deadlines()
+    maximum_connections: int = 4
+    maximum_answers: int = 100_000
+    page_size: int = 1000
+
+
+Endpoint = DimseEndpoint | DicomWebEndpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far ``find_whole_studies`` is; totals are ``None`` until known."""
+
+    studies: int = 0
+    series: int = 0
+    instances: int = 0
+    total_series: int | None = None
+    total_instances: int | None = None
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+class InstanceStream(Protocol):
+    """The bytes of one DICOM file (PS3.10), while they arrive.
+
+    Iterating raises ``ArchiveError`` when the object ends early, so that a truncated
+    object is never taken for a whole one. ``content_length`` is in bytes, ``None`` when
+    it is not known in advance.
+    """
+
+    content_length: int | None
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
+class ArchiveClient(Protocol):
+    """Verbs of PS3.4 and PS3.18, the same for both protocols."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    async def verify(self) -> tuple[VerificationStep, ...]:
+        """Reach the archive, echo (or query), find the newest study, retrieve one image.
+
+        Never raises ``ArchiveError``: the first step that fails says why in its message
+        and ends the list.
+        """
+        ...
+
+    async def find_studies(self, query: StudyQuery) -> StudyMatches:
+        """Studies that match, in the archive's order, at most ``query.limit``."""
+        ...
+
+    async def find_series(self, study_instance_uid: str) -> tuple[Series, ...]:
+        """All series of a study, without instances; empty if the study is unknown."""
+        ...
+
+    async def find_instances(
+        self, study_instance_uid: str, series_instance_uid: str
+    ) -> tuple[Instance, ...]:
+        """All instances of a series; empty if the series is unknown."""
+        ...
+
+    async def find_whole_studies(
+        self, selection: Selection, *, on_progress: ProgressCallback | None = None
+    ) -> WholeStudies:
+        """Everything a manifest needs, in the fewest queries the archive answers completely.
+
+        Answers that do not belong to the selection are dropped. Completeness is checked
+        against Number of Study (or Series) Related Instances.
+        """
+        ...
+
+    def retrieve_instance(
+        self, identifier: InstanceIdentifier
+    ) -> AbstractAsyncContextManager[InstanceStream]:
+        """One instance as a DICOM file, in the transfer syntax it is stored in.
+
+        All three UIDs are needed. Raises ``InstanceNotFoundError`` if the archive has none.
+        """
+        ...

@@ -1,0 +1,33 @@
+"""Everything that can go wrong with an archive, as one tree.
+
+Messages are shown to users: they name the archive and what to do next, and never
+contain patient data or credentials.
+"""
+
+
+class ArchiveError(Exception):
+    """Base class. ``str(error)`` is one or two plain sentences for a screen."""
+
+
+class ArchiveUnavailableError(ArchiveError):
+    """Not reachable, timed out, went silent, or HTTP 429, 502, 503, 504: try later."""
+
+
+class ArchiveRefusedError(ArchiveError):
+    """Association rejected, HTTP 401 or 403, TLS not accepted: an administrator must act."""
+
+
+class ArchiveResponseError(ArchiveError):
+    """An answer that is a failure, malformed, or more than the caps allow.
+
+    ``status`` is the DIMSE status (``0xA700``), the HTTP code (``500``) or empty when
+    the answer could not be read at all.
+    """
+
+    def __init__(self, message: str, *, status: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class InstanceNotFoundError(ArchiveResponseError):
+    """The archive answers, but does not hold the instance that was asked for."""
