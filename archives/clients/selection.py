@@ -1,0 +1,97 @@
+"""Which answers of an archive belong to a selection, for every protocol the same.
+
+Archives ignore keys they do not know, match without regard to case, or mix up patients
+that share an identifier. Whatever was asked, only what the selection names is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from archives.entities import (
+    Instance,
+    Patient,
+    PatientIdentifier,
+    Selection,
+    Series,
+    Study,
+)
+
+
+def belongs(study: Study, selection: Selection) -> bool:
+    """Whether the selection names the study, as a whole or by something in it.
+
+    A series or instance that was selected without its study is recognised only when it
+    is in ``study.series``.
+    """
+    return (
+        belongs_whole(study, selection)
+        or any(
+            study.study_instance_uid == identifier.study_instance_uid
+            for identifier in (*selection.series, *selection.instances)
+        )
+        or bool(restrict(study, selection).series)
+    )
+
+
+def belongs_whole(study: Study, selection: Selection) -> bool:
+    """Whether the selection names the study by patient, Study UID or accession number."""
+    accession_number = study.accession_number.strip()
+    return (
+        study.study_instance_uid in selection.study_instance_uids
+        or any(is_same_patient(study.patient, wanted) for wanted in selection.patients)
+        or any(
+            accession_number == wanted.strip()
+            for wanted in selection.accession_numbers
+            if wanted.strip()
+        )
+    )
+
+
+def is_same_patient(patient: Patient, wanted: PatientIdentifier) -> bool:
+    """Equal Patient IDs; equal issuers too, where both are known."""
+    wanted_id = wanted.patient_id.strip()
+    issuers = {
+        patient.issuer_of_patient_id.strip(),
+        wanted.issuer_of_patient_id.strip(),
+    }
+    return (
+        bool(wanted_id)
+        and patient.patient_id.strip() == wanted_id
+        and len(issuers - {""}) <= 1
+    )
+
+
+def restrict(study: Study, selection: Selection) -> Study:
+    """The study without the series and instances that were not selected.
+
+    Nothing is left out of a study that belongs as a whole.
+    """
+    if belongs_whole(study, selection):
+        return study
+    kept = (_restrict_series(study, series, selection) for series in study.series)
+    return replace(study, series=tuple(series for series in kept if series is not None))
+
+
+def _restrict_series(
+    study: Study, series: Series, selection: Selection
+) -> Series | None:
+    study_uid, series_uid = study.study_instance_uid, series.series_instance_uid
+    if any(
+        wanted.series_instance_uid == series_uid
+        and wanted.study_instance_uid in ("", study_uid)
+        for wanted in selection.series
+    ):
+        return series
+    wanted_uids = {
+        wanted.sop_instance_uid
+        for wanted in selection.instances
+        if wanted.series_instance_uid in ("", series_uid)
+        and wanted.study_instance_uid in ("", study_uid)
+    }
+    instances: tuple[Instance, ...] = tuple(
+        instance
+        for instance in series.instances
+        if instance.sop_instance_uid in wanted_uids
+    )
+    return replace(series, instances=instances) if instances else None
