@@ -6,14 +6,24 @@ from archives.clients.base import (
     DimseEndpoint,
     Endpoint,
 )
-from archives.clients.dicomweb import DicomWebClient
-from archives.clients.dimse import DimseClient
 
-__all__ = ["ArchiveClient", "DicomWebEndpoint", "DimseEndpoint", "Endpoint", "open_client"]
+__all__ = [
+    "ArchiveClient",
+    "DicomWebEndpoint",
+    "DimseEndpoint",
+    "Endpoint",
+    "open_client",
+]
 
 
 def open_client(endpoint: Endpoint) -> ArchiveClient:
     """The client for an endpoint, to be used in ``async with``."""
+    # Imported when first used: management commands and migrations start without the
+    # protocol libraries.
     if isinstance(endpoint, DimseEndpoint):
+        from archives.clients.dimse import DimseClient
+
         return DimseClient(endpoint)
+    from archives.clients.dicomweb import DicomWebClient
+
     return DicomWebClient(endpoint)

@@ -1,0 +1,345 @@
+"""The archives an administrator registered, and who may use them."""
+
+from __future__ import annotations
+
+import re
+from typing import Self
+
+from django.contrib.auth.models import AnonymousUser, Group, User
+from django.core.exceptions import ValidationError
+from django.core.validators import (
+    MaxValueValidator,
+    MinValueValidator,
+    RegexValidator,
+    URLValidator,
+)
+from django.db import models
+from django.db.models import Q
+
+from archives.clients.base import (
+    Deadlines,
+    DicomWebEndpoint,
+    DimseEndpoint,
+    Endpoint,
+    HttpAuthentication,
+    QueryRetrieveRoot,
+    TlsSettings,
+    UserIdentity,
+)
+from archives.fields import EncryptedTextField
+
+# AE: 1 to 16 printable characters of the default repertoire without backslash, not only
+# spaces (PS3.5 6.2).
+validate_ae_title = RegexValidator(
+    re.compile(r"\A(?! *\Z)[\x20-\x5b\x5d-\x7e]{1,16}\Z"),
+    "An AE title has 1 to 16 plain characters and no backslash.",
+)
+validate_host = RegexValidator(
+    re.compile(r"\A[A-Za-z0-9]([A-Za-z0-9._:-]{0,252})\Z"),
+    "Enter a host name or an IP address, without a port.",
+)
+validate_base_url = URLValidator(
+    schemes=["http", "https"],
+    message="Enter a full address such as https://pacs.example.org/dicom-web.",
+)
+
+
+class ArchiveQuerySet(models.QuerySet["Archive"]):
+    def enabled(self) -> Self:
+        return self.filter(is_enabled=True)
+
+    def usable_by(self, user: User | AnonymousUser | None) -> Self:
+        """Enabled archives ``user`` may search and open.
+
+        An archive without groups is open to all; superusers may use every one. ``None``
+        and anonymous users (a trusted network) get the archives that are open to all.
+        """
+        if user is not None and user.is_superuser and user.is_active:
+            return self.enabled()
+        groups = user.groups.all() if isinstance(user, User) else Group.objects.none()
+        allowed = Q(groups__isnull=True) | Q(groups__in=groups)
+        return self.enabled().filter(allowed).distinct()
+
+
+class Archive(models.Model):
+    """A DICOM archive that is searched, and whose images are opened."""
+
+    class Protocol(models.TextChoices):
+        DIMSE = "dimse", "DIMSE (C-FIND, C-GET)"
+        DICOMWEB = "dicomweb", "DICOMweb (QIDO-RS, WADO-RS)"
+
+    class Root(models.TextChoices):
+        STUDY = QueryRetrieveRoot.STUDY.value, "Study Root"
+        PATIENT = QueryRetrieveRoot.PATIENT.value, "Patient Root"
+
+    class Authentication(models.TextChoices):
+        NONE = HttpAuthentication.NONE.value, "None"
+        BASIC = HttpAuthentication.BASIC.value, "User name and password (Basic)"
+        BEARER = HttpAuthentication.BEARER.value, "Bearer token"
+
+    class Images(models.TextChoices):
+        GATEWAY = "gateway", "Through the hub (recommended)"
+        DIRECT = "direct", "Straight from the archive"
+
+    class CharacterSet(models.TextChoices):
+        UTF8 = "ISO_IR 192", "Unicode, UTF-8 (ISO_IR 192)"
+        LATIN1 = "ISO_IR 100", "Western Europe, Latin 1 (ISO_IR 100)"
+        LATIN2 = "ISO_IR 101", "Central Europe, Latin 2 (ISO_IR 101)"
+        LATIN3 = "ISO_IR 109", "South Europe, Latin 3 (ISO_IR 109)"
+        LATIN4 = "ISO_IR 110", "North Europe, Latin 4 (ISO_IR 110)"
+        LATIN5 = "ISO_IR 148", "Turkish, Latin 5 (ISO_IR 148)"
+        CYRILLIC = "ISO_IR 144", "Cyrillic (ISO_IR 144)"
+        GREEK = "ISO_IR 126", "Greek (ISO_IR 126)"
+        HEBREW = "ISO_IR 138", "Hebrew (ISO_IR 138)"
+        ARABIC = "ISO_IR 127", "Arabic (ISO_IR 127)"
+        THAI = "ISO_IR 166", "Thai (ISO_IR 166)"
+        JAPANESE = "ISO 2022 IR 87", "Japanese, Kanji (ISO 2022 IR 87)"
+        KOREAN = "ISO 2022 IR 149", "Korean (ISO 2022 IR 149)"
+        CHINESE = "GB18030", "Chinese (GB18030)"
+        ASCII = "ISO_IR 6", "Default repertoire, ASCII only"
+
+    name = models.CharField(
+        max_length=64,
+        unique=True,
+        help_text="What users see in the search page and in messages.",
+    )
+    slug = models.SlugField(
+        max_length=40,
+        unique=True,
+        help_text="Short name in addresses, such as archive=main. Changing it breaks links.",
+    )
+    protocol = models.CharField(max_length=8, choices=Protocol)
+    is_enabled = models.BooleanField("enabled", default=True)
+    position = models.PositiveSmallIntegerField(
+        "order", default=0, help_text="Archives with lower numbers come first."
+    )
+    groups = models.ManyToManyField(
+        Group,
+        blank=True,
+        help_text="Who may search and open this archive. Nobody chosen means everybody "
+        "who may log in, and launches from trusted networks.",
+    )
+    images = models.CharField(
+        max_length=7,
+        choices=Images,
+        default=Images.GATEWAY,
+        help_text="Through the hub, viewers need no password for the archive and only "
+        "get the images of their launch. Straight from the archive needs an archive that "
+        "asks for no password.",
+    )
+
+    host = models.CharField(max_length=253, blank=True, validators=[validate_host])
+    port = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(65535)],
+        help_text="Usually 104, 11112 or 4242; 2762 with TLS.",
+    )
+    called_ae_title = models.CharField(
+        "called AE title",
+        max_length=16,
+        blank=True,
+        validators=[validate_ae_title],
+        help_text="The archive's own AE title.",
+    )
+    calling_ae_title = models.CharField(
+        "calling AE title",
+        max_length=16,
+        blank=True,
+        default="VIEWERHUB",
+        validators=[validate_ae_title],
+        help_text="The AE title the hub calls itself. Archives often must know it.",
+    )
+    root = models.CharField(
+        "query/retrieve root", max_length=7, choices=Root, default=Root.STUDY
+    )
+    specific_character_set = models.CharField(
+        max_length=16,
+        choices=CharacterSet,
+        default=CharacterSet.UTF8,
+        help_text="The character set the hub writes its questions in.",
+    )
+    dimse_username = models.CharField(
+        "user name",
+        max_length=64,
+        blank=True,
+        help_text="Only for archives that ask for a user identity in the association.",
+    )
+    dimse_passcode = EncryptedTextField("passcode", blank=True)
+    maximum_associations = models.PositiveSmallIntegerField(
+        default=4,
+        validators=[MinValueValidator(1), MaxValueValidator(64)],
+        help_text="How many associations or connections each process of the hub opens "
+        "to the archive at once.",
+    )
+
+    url = models.CharField(
+        "QIDO-RS and WADO-RS address",
+        max_length=500,
+        blank=True,
+        validators=[validate_base_url],
+        help_text="The part before /studies, such as https://pacs.example.org/dicom-web.",
+    )
+    wado_uri_url = models.CharField(
+        "WADO-URI address",
+        max_length=500,
+        blank=True,
+        validators=[validate_base_url],
+        help_text="Only for archives without WADO-RS, or for images straight from the "
+        "archive, such as https://pacs.example.org/wado.",
+    )
+    authentication = models.CharField(
+        max_length=6, choices=Authentication, default=Authentication.NONE
+    )
+    username = models.CharField("user name", max_length=255, blank=True)
+    password = EncryptedTextField(blank=True)
+    bearer_token = EncryptedTextField(blank=True)
+    page_size = models.PositiveIntegerField(
+        default=1000,
+        validators=[MinValueValidator(1), MaxValueValidator(50000)],
+        help_text="How many matches are asked for at a time.",
+    )
+
+    use_tls = models.BooleanField("TLS", default=False)
+    ca_certificates = models.TextField(
+        "CA certificates",
+        blank=True,
+        help_text="PEM. Empty means the certificates the hub's system trusts.",
+    )
+    client_certificate = models.TextField(
+        blank=True, help_text="PEM, with its chain, for archives that ask for one."
+    )
+    client_key = EncryptedTextField("client private key", blank=True)
+    check_hostname = models.BooleanField(
+        default=True, help_text="The certificate must be made for the host above."
+    )
+
+    connect_timeout = models.FloatField(
+        default=5,
+        validators=[MinValueValidator(0.1), MaxValueValidator(60)],
+        help_text="Seconds until the archive accepts the connection.",
+    )
+    association_timeout = models.FloatField(
+        default=5,
+        validators=[MinValueValidator(0.1), MaxValueValidator(60)],
+        help_text="Seconds until the archive answers the association request.",
+    )
+    answer_timeout = models.FloatField(
+        default=10,
+        validators=[MinValueValidator(0.1), MaxValueValidator(120)],
+        help_text="Seconds until the first answer, and between two answers.",
+    )
+    total_timeout = models.FloatField(
+        default=100,
+        validators=[MinValueValidator(1), MaxValueValidator(600)],
+        help_text="Seconds for everything one search or one launch asks.",
+    )
+
+    last_success = models.DateTimeField(null=True, blank=True, editable=False)
+    last_error = models.DateTimeField(null=True, blank=True, editable=False)
+    last_message = models.CharField(max_length=500, blank=True, editable=False)
+    last_milliseconds = models.PositiveIntegerField(
+        null=True, blank=True, editable=False
+    )
+
+    objects = ArchiveQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["position", "name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        """Errors for the fields the chosen protocol needs."""
+        errors: dict[str, str] = {}
+        if self.protocol == self.Protocol.DIMSE:
+            for field in ("host", "port", "called_ae_title", "calling_ae_title"):
+                if not getattr(self, field):
+                    errors[field] = "A DIMSE archive needs this."
+        elif self.protocol == self.Protocol.DICOMWEB:
+            errors |= self._dicomweb_errors()
+        if bool(self.client_certificate) != bool(self.client_key):
+            missing = "client_key" if self.client_certificate else "client_certificate"
+            errors[missing] = "A client certificate and its private key go together."
+        errors |= self._direct_image_errors()
+        if errors:
+            raise ValidationError(errors)
+
+    def _dicomweb_errors(self) -> dict[str, str]:
+        errors = {}
+        if not self.url:
+            errors["url"] = "A DICOMweb archive needs this."
+        for field in ("url", "wado_uri_url"):
+            if set("?#") & set(getattr(self, field)):
+                errors[field] = "Leave out everything from ? or # on."
+        if self.authentication == self.Authentication.BASIC and not self.username:
+            errors["username"] = "Basic authentication needs a user name."
+        if self.authentication == self.Authentication.BEARER and not self.bearer_token:
+            errors["bearer_token"] = "Bearer authentication needs a token."
+        return errors
+
+    def _direct_image_errors(self) -> dict[str, str]:
+        if self.images != self.Images.DIRECT:
+            return {}
+        if self.protocol == self.Protocol.DIMSE and not self.wado_uri_url:
+            return {
+                "images": "Weasis can't fetch images by DIMSE. Choose “Through the hub”, "
+                "or give the archive's WADO-URI address."
+            }
+        if self.authentication != self.Authentication.NONE:
+            return {
+                "images": "Viewers would need the archive's password. Choose “Through "
+                "the hub”, or an archive without authentication."
+            }
+        return {}
+
+    def endpoint(self) -> Endpoint:
+        """What a client needs to connect, without any tie to the database."""
+        deadlines = Deadlines(
+            connect=self.connect_timeout,
+            association=self.association_timeout,
+            first_answer=self.answer_timeout,
+            total=self.total_timeout,
+        )
+        if self.protocol == self.Protocol.DIMSE:
+            return self._dimse_endpoint(deadlines)
+        return DicomWebEndpoint(
+            name=self.name,
+            url=self.url.rstrip("/"),
+            wado_uri_url=self.wado_uri_url.rstrip("/"),
+            authentication=HttpAuthentication(self.authentication),
+            username=self.username,
+            password=self.password,
+            bearer_token=self.bearer_token,
+            tls=self._tls_settings(),
+            deadlines=deadlines,
+            maximum_connections=self.maximum_associations,
+            page_size=self.page_size,
+        )
+
+    def _dimse_endpoint(self, deadlines: Deadlines) -> DimseEndpoint:
+        identity = UserIdentity(
+            username=self.dimse_username, passcode=self.dimse_passcode
+        )
+        return DimseEndpoint(
+            name=self.name,
+            host=self.host,
+            port=self.port or 104,
+            called_ae_title=self.called_ae_title,
+            calling_ae_title=self.calling_ae_title,
+            root=QueryRetrieveRoot(self.root),
+            specific_character_set=self.specific_character_set,
+            tls=self._tls_settings() if self.use_tls else None,
+            user_identity=identity if self.dimse_username else None,
+            deadlines=deadlines,
+            maximum_associations=self.maximum_associations,
+        )
+
+    def _tls_settings(self) -> TlsSettings:
+        return TlsSettings(
+            ca_certificates=self.ca_certificates,
+            client_certificate=self.client_certificate,
+            client_key=self.client_key,
+            check_hostname=self.check_hostname,
+        )
