@@ -1,0 +1,95 @@
+"""Fixtures shared by all tests; the servers behind them are in modules of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests import environment
+from tests.dcmtk import Dcmqrscp, start_dcmqrscp
+from tests.dicom_files import DicomFiles
+from tests.laboratory import (
+    Laboratory,
+    LaboratoryServer,
+    RemoteLaboratory,
+    open_laboratory,
+)
+from tests.orthanc import Orthanc
+from tests.postgresql import PostgreSql, start_postgresql
+from tests.requirements import needs
+from tests.valkey import RedisServer, start_redis
+
+LABORATORY = pytest.StashKey[LaboratoryServer]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Called by the controller of pytest-xdist for each worker, before it starts."""
+    if LABORATORY not in node.config.stash:
+        server = LaboratoryServer(environment.run_directory())
+        node.config.stash[LABORATORY] = server
+        node.config.add_cleanup(server.close)
+    node.workerinput["laboratory"] = node.config.stash[LABORATORY].address
+
+
+@pytest.fixture(scope="session")
+def laboratory(request: pytest.FixtureRequest) -> Iterator[Any]:
+    workerinput = getattr(request.config, "workerinput", {})
+    opened: Laboratory | RemoteLaboratory = open_laboratory(
+        workerinput.get("laboratory")
+    )
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Gives a free TCP port of 127.0.0.1 at each call."""
+    return environment.free_port
+
+
+@pytest.fixture(scope="session")
+def dicom_files(laboratory: Laboratory) -> DicomFiles:
+    """The files of ``tests.dicom_plan``, written once per run."""
+    return laboratory.files()
+
+
+@pytest.fixture(scope="session")
+def orthanc(laboratory: Laboratory) -> Orthanc:
+    """One Orthanc per run, filled with ``dicom_files``. Tests must not change it."""
+    needs("orthanc")
+    return laboratory.orthanc()
+
+
+@pytest.fixture(scope="session")
+def dcmqrscp(
+    tmp_path_factory: pytest.TempPathFactory, laboratory: Laboratory
+) -> Iterator[Dcmqrscp]:
+    """DCMTK's archive, filled with the groups ``tests.dcmtk.GROUPS``."""
+    needs("dcmtk")
+    folder = tmp_path_factory.mktemp("dcmqrscp")
+    with start_dcmqrscp(folder, laboratory.files()) as archive:
+        yield archive
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """The server at ``settings.VIEWERHUB_REDIS_URL``, started unless it was given."""
+    from django.conf import settings
+
+    if environment.redis_is_given():
+        yield RedisServer(settings.VIEWERHUB_REDIS_URL)
+        return
+    port = int(settings.VIEWERHUB_REDIS_URL.rpartition(":")[2].partition("/")[0])
+    with start_redis(tmp_path_factory.mktemp("valkey"), port=port) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSql]:
+    """An empty PostgreSQL cluster."""
+    needs("postgresql")
+    with start_postgresql() as server:
+        yield server
