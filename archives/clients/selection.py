@@ -10,10 +10,12 @@ from dataclasses import replace
 
 from archives.entities import (
     Instance,
+    InstanceIdentifier,
     Patient,
     PatientIdentifier,
     Selection,
     Series,
+    SeriesIdentifier,
     Study,
 )
 
@@ -24,12 +26,11 @@ def belongs(study: Study, selection: Selection) -> bool:
     A series or instance that was selected without its study is recognised only when it
     is in ``study.series``.
     """
+    parts: tuple[SeriesIdentifier | InstanceIdentifier, ...]
+    parts = (*selection.series, *selection.instances)
     return (
         belongs_whole(study, selection)
-        or any(
-            study.study_instance_uid == identifier.study_instance_uid
-            for identifier in (*selection.series, *selection.instances)
-        )
+        or any(study.study_instance_uid == part.study_instance_uid for part in parts)
         or bool(restrict(study, selection).series)
     )
 

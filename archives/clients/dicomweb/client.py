@@ -1,0 +1,152 @@
+"""An archive that speaks DICOMweb (PS3.18): QIDO-RS, WADO-RS and WADO-URI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import date
+from types import TracebackType
+from typing import Self
+
+from archives.clients.base import DicomWebEndpoint, InstanceStream, ProgressCallback
+from archives.clients.dicomweb.contents import INSTANCE_TAGS, SERIES_TAGS
+from archives.clients.dicomweb.named_studies import STUDY_TAGS
+from archives.clients.dicomweb.retrieval import retrieve_instance
+from archives.clients.dicomweb.search import Answers, Level, Search, path_to
+from archives.clients.dicomweb.verification import verify
+from archives.clients.dicomweb.whole_studies import find_whole_studies
+from archives.clients.http import HttpSession
+from archives.clients.matches import Attributes, instance_of, series_of, study_of
+from archives.clients.parallel import run_all
+from archives.entities import (
+    Instance,
+    InstanceIdentifier,
+    Selection,
+    Series,
+    Study,
+    StudyMatches,
+    StudyQuery,
+    VerificationStep,
+    WholeStudies,
+)
+from archives.errors import ArchiveResponseError
+
+
+class DicomWebClient:
+    """The contract of ``ArchiveClient`` over DICOMweb."""
+
+    def __init__(self, endpoint: DicomWebEndpoint) -> None:
+        self._http = HttpSession(endpoint)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Connections stay in the pool of the event loop."""
+
+    async def verify(self) -> tuple[VerificationStep, ...]:
+        return await verify(self._http)
+
+    async def find_studies(self, query: StudyQuery) -> StudyMatches:
+        search = Search(self._http)
+        async with self._http.deadline():
+            answers = await run_all(
+                [
+                    search.find(
+                        Level.STUDIES,
+                        "studies",
+                        _keys(query, modality),
+                        STUDY_TAGS,
+                        limit=query.limit + 1,
+                    )
+                    # Not every archive takes a list of modalities.
+                    for modality in query.modalities_in_study or ("",)
+                ]
+            )
+        studies = _merged(answers)
+        return StudyMatches(
+            studies=studies[: query.limit], has_more=len(studies) > query.limit
+        )
+
+    async def find_series(self, study_instance_uid: str) -> tuple[Series, ...]:
+        path = path_to("studies", study_instance_uid, "series")
+        return tuple(map(series_of, await self._find(Level.SERIES, path, SERIES_TAGS)))
+
+    async def find_instances(
+        self, study_instance_uid: str, series_instance_uid: str
+    ) -> tuple[Instance, ...]:
+        path = path_to(
+            "studies", study_instance_uid, "series", series_instance_uid, "instances"
+        )
+        return tuple(
+            map(instance_of, await self._find(Level.INSTANCES, path, INSTANCE_TAGS))
+        )
+
+    async def find_whole_studies(
+        self, selection: Selection, *, on_progress: ProgressCallback | None = None
+    ) -> WholeStudies:
+        async with self._http.deadline():
+            return await find_whole_studies(Search(self._http), selection, on_progress)
+
+    def retrieve_instance(
+        self, identifier: InstanceIdentifier
+    ) -> AbstractAsyncContextManager[InstanceStream]:
+        return retrieve_instance(self._http, identifier)
+
+    async def _find(
+        self, level: Level, path: str, tags: Iterable[int]
+    ) -> list[Attributes]:
+        async with self._http.deadline():
+            answers = await Search(self._http).find(level, path, [], tags)
+        if answers.is_truncated:
+            raise ArchiveResponseError(
+                f"{self._http.name} has more {level.name.lower()} than the hub accepts."
+            )
+        return answers.matches
+
+
+def _keys(query: StudyQuery, modality: str) -> list[tuple[str, str]]:
+    keys = [
+        ("PatientName", query.patient_name),
+        ("PatientID", query.patient_id),
+        ("IssuerOfPatientID", query.issuer_of_patient_id),
+        ("PatientBirthDate", _da(query.patient_birth_date)),
+        ("PatientSex", query.patient_sex),
+        ("AccessionNumber", query.accession_number),
+        ("StudyInstanceUID", ",".join(query.study_instance_uids)),
+        ("StudyDate", _range(query.study_date_from, query.study_date_to)),
+        ("ModalitiesInStudy", modality),
+        ("StudyDescription", query.study_description),
+        ("ReferringPhysicianName", query.referring_physician_name),
+    ]
+    return [(name, value) for name, value in keys if value]
+
+
+def _range(earliest: date | None, latest: date | None) -> str:
+    if earliest == latest:
+        return _da(earliest)
+    return f"{_da(earliest)}-{_da(latest)}"
+
+
+def _da(day: date | None) -> str:
+    return f"{day:%Y%m%d}" if day else ""
+
+
+def _merged(answers: Sequence[Answers]) -> tuple[Study, ...]:
+    """Each study once; the newest first where the archive's order is lost by merging."""
+    studies = {
+        study.study_instance_uid: study
+        for answer in answers
+        for study in map(study_of, answer.matches)
+    }
+    if len(answers) == 1:
+        return tuple(studies.values())
+    newest = sorted(
+        studies.values(), key=lambda s: (s.study_date, s.study_time), reverse=True
+    )
+    return tuple(newest)

@@ -1,0 +1,156 @@
+"""One instance as a DICOM file: WADO-RS (PS3.18 10.4) or WADO-URI (PS3.18 9)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Final
+
+from archives.clients.base import DicomWebEndpoint
+from archives.clients.dicomweb.multipart import (
+    MalformedMultipartError,
+    PartReader,
+    boundary_of,
+)
+from archives.clients.dicomweb.query_string import query_string
+from archives.clients.dicomweb.search import path_to
+from archives.clients.http import HttpAnswer, HttpSession
+from archives.entities import InstanceIdentifier
+from archives.errors import ArchiveResponseError, InstanceNotFoundError
+
+_DICOM: Final = "application/dicom"
+_MULTIPART: Final = "multipart/related"
+# Servers that know no wildcard for the transfer syntax answer 406; some have no multipart.
+_ACCEPTED: Final = (
+    f'{_MULTIPART}; type="{_DICOM}"; transfer-syntax=*',
+    f'{_MULTIPART}; type="{_DICOM}"',
+    f"{_DICOM}; transfer-syntax=*",
+)
+_PREAMBLE: Final = 128
+_PREFIX: Final = b"DICM"
+
+
+class HttpInstanceStream:
+    """An ``InstanceStream``; its first bytes have come and are those of a DICOM file."""
+
+    def __init__(
+        self, content_length: int | None, head: bytes, rest: AsyncIterator[bytes]
+    ):
+        self.content_length = content_length
+        self._head = head
+        self._rest = rest
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._head
+        async for piece in self._rest:
+            yield piece
+
+
+@asynccontextmanager
+async def retrieve_instance(
+    http: HttpSession, identifier: InstanceIdentifier
+) -> AsyncIterator[HttpInstanceStream]:
+    async with _found(http, identifier) as answer:
+        part = _part_reader(answer, http.name)
+        async with aclosing(_file(answer, part, http.name)) as content:
+            head = await _read_head(content, http.name)
+            length = answer.content_length if part is None else part.content_length
+            yield HttpInstanceStream(length, head, content)
+
+
+@asynccontextmanager
+async def _found(
+    http: HttpSession, identifier: InstanceIdentifier
+) -> AsyncIterator[HttpAnswer]:
+    """The first answer that is not 406, the ways of asking being tried in turn."""
+    url, accepted = _resource(http.endpoint, identifier)
+    for accept in accepted:
+        async with http.get(url, accept=accept, accept_encoding="identity") as answer:
+            if answer.status == 406 and accept != accepted[-1]:
+                continue
+            _raise_for_status(answer.status, http.name)
+            yield answer
+            return
+
+
+def _resource(
+    endpoint: DicomWebEndpoint, identifier: InstanceIdentifier
+) -> tuple[str, tuple[str, ...]]:
+    study, series = identifier.study_instance_uid, identifier.series_instance_uid
+    instance = identifier.sop_instance_uid
+    if not endpoint.wado_uri_url:
+        path = path_to("studies", study, "series", series, "instances", instance)
+        return f"{endpoint.url}/{path}", _ACCEPTED
+    query = query_string(
+        [
+            ("requestType", "WADO"),
+            ("studyUID", study),
+            ("seriesUID", series),
+            ("objectUID", instance),
+            ("contentType", _DICOM),
+        ]
+    )
+    separator = "&" if "?" in endpoint.wado_uri_url else "?"
+    return f"{endpoint.wado_uri_url}{separator}{query}", (_DICOM,)
+
+
+def _raise_for_status(status: int, name: str) -> None:
+    if status in (204, 404, 410):
+        raise InstanceNotFoundError(
+            f"{name} does not hold this image any more (HTTP {status}).",
+            status=str(status),
+        )
+    if not 200 <= status < 300:
+        raise ArchiveResponseError(
+            f"{name} can't send this image: ask its administrator (HTTP {status}).",
+            status=str(status),
+        )
+
+
+def _part_reader(answer: HttpAnswer, name: str) -> PartReader | None:
+    """For a multipart answer; ``None`` where the body is the file itself."""
+    if answer.media_type in (_DICOM, "application/octet-stream", ""):
+        return None
+    if answer.media_type == _MULTIPART:
+        try:
+            return PartReader(boundary_of(answer.header("content-type")))
+        except MalformedMultipartError as error:
+            raise _not_dicom(name) from error
+    raise _not_dicom(name)
+
+
+async def _file(
+    answer: HttpAnswer, part: PartReader | None, name: str
+) -> AsyncGenerator[bytes, None]:
+    async with aclosing(answer.body()) as body:
+        if part is None:
+            async for piece in body:
+                yield piece
+            return
+        try:
+            async for piece in body:
+                if content := part.feed(piece):
+                    yield content
+            part.close()
+        except MalformedMultipartError as error:
+            raise ArchiveResponseError(
+                f"{name} sent an image that is cut short or malformed: try again."
+            ) from error
+
+
+async def _read_head(content: AsyncIterator[bytes], name: str) -> bytes:
+    head = b""
+    async for piece in content:
+        head += piece
+        if len(head) >= _PREAMBLE + len(_PREFIX):
+            break
+    if head[_PREAMBLE : _PREAMBLE + len(_PREFIX)] != _PREFIX:
+        raise _not_dicom(name)
+    return head
+
+
+def _not_dicom(name: str) -> ArchiveResponseError:
+    return ArchiveResponseError(
+        f"{name} sent something else than a DICOM file: check its address, and whether "
+        "it wants a login."
+    )

@@ -1,0 +1,183 @@
+"""Verify connection, for DICOMweb: one step after the other, each with its time."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+from urllib.parse import urlsplit
+
+from archives.clients.dicomweb.retrieval import retrieve_instance
+from archives.clients.dicomweb.search import DICOM_JSON, Level, Search, path_to
+from archives.clients.http import HttpSession, connection_error
+from archives.clients.matches import (
+    SERIES_INSTANCE_UID,
+    SOP_INSTANCE_UID,
+    STUDY_DATE,
+    STUDY_INSTANCE_UID,
+    Attributes,
+)
+from archives.clients.tls import client_context
+from archives.entities import InstanceIdentifier, VerificationStep
+from archives.errors import ArchiveError, ArchiveResponseError
+
+# The newest study is looked for in the last days first: an archive may hold millions.
+_DAYS: Final = (7, 365, None)
+_STUDIES: Final = 100
+_STUDIES_TRIED: Final = 3
+
+Action = Callable[[], Awaitable[str]]
+
+
+async def verify(http: HttpSession) -> tuple[VerificationStep, ...]:
+    verification = _Verification(http)
+    try:
+        return await verification.run()
+    finally:
+        await verification.close()
+
+
+class _Verification:
+    def __init__(self, http: HttpSession) -> None:
+        self._http = http
+        self._endpoint = http.endpoint
+        self._url = urlsplit(http.endpoint.url)
+        self._is_https = self._url.scheme == "https"
+        self._writer: asyncio.StreamWriter | None = None
+        self._studies: list[Attributes] = []
+
+    async def run(self) -> tuple[VerificationStep, ...]:
+        """All steps, or those up to the first that fails."""
+        actions: list[tuple[str, Action]] = [("Reached", self._reach)]
+        if self._is_https:
+            actions.append(("TLS", self._start_tls))
+        actions += [("Query", self._query), ("Image", self._image)]
+        steps: list[VerificationStep] = []
+        for name, action in actions:
+            if name == "Image" and not self._studies:
+                break
+            steps.append(await self._step(name, action))
+            if not steps[-1].is_ok:
+                break
+        return tuple(steps)
+
+    async def close(self) -> None:
+        if self._writer:
+            self._writer.close()
+            with suppress(OSError):
+                await self._writer.wait_closed()
+
+    async def _step(self, name: str, action: Action) -> VerificationStep:
+        started = time.perf_counter()
+        try:
+            async with self._http.deadline():
+                message = await action()
+            is_ok = True
+        except ArchiveError as error:
+            message, is_ok = str(error), False
+        milliseconds = (time.perf_counter() - started) * 1000
+        return VerificationStep(
+            name=name, is_ok=is_ok, message=message, milliseconds=milliseconds
+        )
+
+    async def _reach(self) -> str:
+        host = self._url.hostname or ""
+        try:
+            port = self._url.port or (443 if self._is_https else 80)
+            async with asyncio.timeout(self._endpoint.deadlines.connect):
+                _, self._writer = await asyncio.open_connection(host, port)
+        except (OSError, ValueError) as error:
+            raise connection_error(error, self._http.name) from error
+        return f"{host} answers on port {port}."
+
+    async def _start_tls(self) -> str:
+        context = client_context(self._endpoint.tls, self._http.name)
+        writer = self._writer
+        if writer is None:  # steps run in order
+            raise ArchiveResponseError(f"{self._http.name} is not connected.")
+        try:
+            async with asyncio.timeout(self._endpoint.deadlines.association):
+                await writer.start_tls(context, server_hostname=self._url.hostname)
+        except OSError as error:
+            raise connection_error(error, self._http.name) from error
+        connection: ssl.SSLObject = writer.get_extra_info("ssl_object")
+        message = f"{connection.version()}"
+        certificate = connection.getpeercert()
+        if certificate and "notAfter" in certificate:
+            expires = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
+            day = datetime.fromtimestamp(expires, UTC).date()
+            message += f"; the archive's certificate is valid until {day.isoformat()}"
+        return f"{message}."
+
+    async def _query(self) -> str:
+        for days in _DAYS:
+            self._studies = await self._newest(days)
+            if self._studies:
+                newest = self._studies[0].get(STUDY_DATE, "")
+                return f"The newest study found is of {_readable(newest)}."
+        async with self._http.get(
+            f"{self._endpoint.url}/studies?limit=1", accept=DICOM_JSON
+        ) as answer:
+            if answer.status == 404:
+                raise ArchiveResponseError(
+                    f"{self._http.name} has no DICOMweb service at this address, or no "
+                    "studies: check the path of the address (HTTP 404).",
+                    status="404",
+                )
+        return "The archive answers, and holds no studies."
+
+    async def _newest(self, days: int | None) -> list[Attributes]:
+        earliest = date.today() - timedelta(days or 0)
+        keys = [("StudyDate", f"{earliest:%Y%m%d}-")] if days else []
+        answers = await Search(self._http).find(
+            Level.STUDIES,
+            "studies",
+            keys,
+            (STUDY_DATE, STUDY_INSTANCE_UID),
+            limit=_STUDIES,
+        )
+        return sorted(
+            answers.matches, key=lambda study: study.get(STUDY_DATE, ""), reverse=True
+        )
+
+    async def _image(self) -> str:
+        way = "WADO-URI" if self._endpoint.wado_uri_url else "WADO-RS"
+        for study in self._studies[:_STUDIES_TRIED]:
+            if identifier := await self._first_instance(study[STUDY_INSTANCE_UID]):
+                async with retrieve_instance(self._http, identifier) as stream:
+                    size = sum([len(piece) async for piece in stream])
+                return f"One image of {max(1, size // 1024)} KB came by {way}."
+        raise ArchiveResponseError(
+            f"{self._http.name} names no image in its newest studies: check that this "
+            "account may see series and images."
+        )
+
+    async def _first_instance(self, study_uid: str) -> InstanceIdentifier | None:
+        path = path_to("studies", study_uid, "series")
+        series_uid = await self._first(Level.SERIES, path)
+        if not series_uid:
+            return None
+        path = path_to("studies", study_uid, "series", series_uid, "instances")
+        sop_uid = await self._first(Level.INSTANCES, path)
+        return InstanceIdentifier(
+            study_instance_uid=study_uid,
+            series_instance_uid=series_uid,
+            sop_instance_uid=sop_uid,
+        )
+
+    async def _first(self, level: Level, path: str) -> str:
+        tags = (SERIES_INSTANCE_UID, SOP_INSTANCE_UID)
+        answers = await Search(self._http).find(level, path, [], tags, limit=1)
+        return next((match[level.value] for match in answers.matches), "")
+
+
+def _readable(day: str) -> str:
+    """``20260131`` as ``2026-01-31``; anything else means that it has no date."""
+    try:
+        return datetime.strptime(day, "%Y%m%d").date().isoformat()
+    except ValueError:
+        return "an unknown date"
