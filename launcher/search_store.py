@@ -1,0 +1,158 @@
+"""Searches and what archives answered them, in the cache, under an opaque id.
+
+No patient data is in any address: pages name a search by its id, and a study by a key
+that is made for that search. Both are of use only to the user who owns the search.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.cache import cache
+from django.utils import timezone
+
+from archives.entities import Patient, Study
+from launcher.search import AnswerState, ArchiveAnswer
+from launcher.search_criteria import SearchCriteria
+
+# How long an answer is shown again without asking; a search started before the login
+# waits for its user this long (seconds).
+FRESH: Final = timedelta(seconds=120)
+UNCLAIMED_LIFETIME: Final = 900
+
+_DATES: Final = ("study_date_from", "study_date_to", "patient_birth_date")
+_TUPLES: Final = ("modalities", "archives")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSearch:
+    """``owner`` is a user's id, or ``None`` until the visitor has logged in."""
+
+    id: str
+    criteria: SearchCriteria
+    preset: str = ""
+    owner: int | None = None
+
+
+def save(criteria: SearchCriteria, *, preset: str, owner: int | None) -> StoredSearch:
+    search = StoredSearch(
+        id=secrets.token_urlsafe(16), criteria=criteria, preset=preset, owner=owner
+    )
+    _write(search)
+    return search
+
+
+def load(search_id: str, owner: int) -> StoredSearch | None:
+    """The search if it is this user's and has not expired; its lifetime starts anew."""
+    search = _read(search_id)
+    if search is None or search.owner != owner:
+        return None
+    cache.touch(_key(search_id), settings.VIEWERHUB_SEARCH_LIFETIME)
+    return search
+
+
+def claim(search_id: str, owner: int) -> None:
+    """Give a search that was started before the login to the user who has logged in."""
+    search = _read(search_id)
+    if search is not None and search.owner is None:
+        _write(replace(search, owner=owner))
+
+
+def save_answer(search: StoredSearch, slug: str, answer: ArchiveAnswer) -> None:
+    values = asdict(answer)
+    values["asked"] = answer.asked.isoformat()
+    cache.set(_key(search.id, slug), values, settings.VIEWERHUB_SEARCH_LIFETIME)
+
+
+def answers(
+    search: StoredSearch, slugs: Iterable[str], *, fresh: bool = False
+) -> dict[str, ArchiveAnswer]:
+    """Answers so far by slug, in the order of ``slugs``; only new ones if ``fresh``."""
+    keys = {slug: _key(search.id, slug) for slug in slugs}
+    stored = cache.get_many(keys.values())
+    found = {slug: _answer(stored[key]) for slug, key in keys.items() if key in stored}
+    oldest = timezone.now() - FRESH
+    return {
+        slug: answer
+        for slug, answer in found.items()
+        if not fresh or (answer.asked > oldest and answer.is_answered)
+    }
+
+
+def study_key(search: StoredSearch, study_instance_uid: str) -> str:
+    """What pages call a study: it says nothing outside of this search."""
+    text = f"{search.id}/{study_instance_uid}"
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _key(*parts: str) -> str:
+    # Ids come from addresses: hashed, they are always a valid key.
+    return f"search:{hashlib.sha256('/'.join(parts).encode()).hexdigest()}"
+
+
+def _write(search: StoredSearch) -> None:
+    lifetime = settings.VIEWERHUB_SEARCH_LIFETIME
+    if search.owner is None:
+        lifetime = min(lifetime, UNCLAIMED_LIFETIME)
+    values = {
+        "criteria": _criteria_to_plain(search.criteria),
+        "preset": search.preset,
+        "owner": search.owner,
+    }
+    cache.set(_key(search.id), values, lifetime)
+
+
+def _read(search_id: str) -> StoredSearch | None:
+    values = cache.get(_key(search_id))
+    if values is None:
+        return None
+    return StoredSearch(
+        id=search_id,
+        criteria=_criteria_from_plain(values["criteria"]),
+        preset=values["preset"],
+        owner=values["owner"],
+    )
+
+
+def _criteria_to_plain(criteria: SearchCriteria) -> dict[str, Any]:
+    values = asdict(criteria)
+    for name in _DATES:
+        values[name] = values[name].isoformat() if values[name] else ""
+    return values
+
+
+def _criteria_from_plain(values: dict[str, Any]) -> SearchCriteria:
+    dates = {
+        name: date.fromisoformat(values[name]) if values[name] else None
+        for name in _DATES
+    }
+    tuples = {name: tuple(values[name]) for name in _TUPLES}
+    return SearchCriteria(**{**values, **dates, **tuples})
+
+
+def _answer(values: dict[str, Any]) -> ArchiveAnswer:
+    return ArchiveAnswer(
+        **{
+            **values,
+            "state": AnswerState(values["state"]),
+            "asked": datetime.fromisoformat(values["asked"]),
+            "studies": tuple(map(_study, values["studies"])),
+        }
+    )
+
+
+def _study(values: dict[str, Any]) -> Study:
+    return Study(
+        **{
+            **values,
+            "patient": Patient(**values["patient"]),
+            "modalities_in_study": tuple(values["modalities_in_study"]),
+            "series": (),
+        }
+    )
