@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Self
 
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.core.exceptions import ValidationError
-from django.core.validators import (
-    MaxValueValidator,
-    MinValueValidator,
-    RegexValidator,
-    URLValidator,
-)
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
+from archives.certificates import certificates_problem, key_problem
 from archives.clients.base import (
     Deadlines,
     DicomWebEndpoint,
@@ -26,22 +21,32 @@ from archives.clients.base import (
     TlsSettings,
     UserIdentity,
 )
-from archives.fields import EncryptedTextField
+from archives.errors import ArchiveRefusedError
+from archives.fields import EncryptedTextField, SecretUnreadableError
+from archives.validators import validate_ae_title, validate_base_url, validate_host
 
-# AE: 1 to 16 printable characters of the default repertoire without backslash, not only
-# spaces (PS3.5 6.2).
-validate_ae_title = RegexValidator(
-    re.compile(r"\A(?! *\Z)[\x20-\x5b\x5d-\x7e]{1,16}\Z"),
-    "An AE title has 1 to 16 plain characters and no backslash.",
+# What only one protocol uses; everything else is asked for both.
+DIMSE_FIELDS = (
+    "host",
+    "port",
+    "called_ae_title",
+    "calling_ae_title",
+    "root",
+    "specific_character_set",
+    "dimse_username",
+    "dimse_passcode",
+    "use_tls",
+    "association_timeout",
 )
-validate_host = RegexValidator(
-    re.compile(r"\A[A-Za-z0-9]([A-Za-z0-9._:-]{0,252})\Z"),
-    "Enter a host name or an IP address, without a port.",
+DICOMWEB_FIELDS = (
+    "url",
+    "authentication",
+    "username",
+    "password",
+    "bearer_token",
+    "page_size",
 )
-validate_base_url = URLValidator(
-    schemes=["http", "https"],
-    message="Enter a full address such as https://pacs.example.org/dicom-web.",
-)
+SECRET_FIELDS = ("dimse_passcode", "password", "bearer_token", "client_key")
 
 
 class ArchiveQuerySet(models.QuerySet["Archive"]):
@@ -211,7 +216,8 @@ class Archive(models.Model):
     )
     client_key = EncryptedTextField("client private key", blank=True)
     check_hostname = models.BooleanField(
-        default=True, help_text="The certificate must be made for the host above."
+        default=True,
+        help_text="The archive's certificate must be made for its host name.",
     )
 
     connect_timeout = models.FloatField(
@@ -241,6 +247,8 @@ class Archive(models.Model):
     last_milliseconds = models.PositiveIntegerField(
         null=True, blank=True, editable=False
     )
+    # The steps of the last "Verify connection" as plain values, and when it was.
+    last_verification = models.JSONField(default=dict, blank=True, editable=False)
 
     objects = ArchiveQuerySet.as_manager()
 
@@ -259,9 +267,7 @@ class Archive(models.Model):
                     errors[field] = "A DIMSE archive needs this."
         elif self.protocol == self.Protocol.DICOMWEB:
             errors |= self._dicomweb_errors()
-        if bool(self.client_certificate) != bool(self.client_key):
-            missing = "client_key" if self.client_certificate else "client_certificate"
-            errors[missing] = "A client certificate and its private key go together."
+        errors |= self._certificate_errors()
         errors |= self._direct_image_errors()
         if errors:
             raise ValidationError(errors)
@@ -276,8 +282,24 @@ class Archive(models.Model):
         if self.authentication == self.Authentication.BASIC and not self.username:
             errors["username"] = "Basic authentication needs a user name."
         if self.authentication == self.Authentication.BEARER and not self.bearer_token:
-            errors["bearer_token"] = "Bearer authentication needs a token."
+            errors |= {"bearer_token": "Bearer authentication needs a token."}
         return errors
+
+    def _certificate_errors(self) -> dict[str, str]:
+        problems = {}
+        if self.ca_certificates:
+            problems["ca_certificates"] = certificates_problem(self.ca_certificates)
+        if bool(self.client_certificate) != bool(self.client_key):
+            missing = "client_key" if self.client_certificate else "client_certificate"
+            problems[missing] = "A client certificate and its private key go together."
+        elif self.client_certificate:
+            problems["client_certificate"] = certificates_problem(
+                self.client_certificate
+            )
+            problems["client_key"] = key_problem(
+                self.client_key, self.client_certificate
+            )
+        return {field: problem for field, problem in problems.items() if problem}
 
     def _direct_image_errors(self) -> dict[str, str]:
         if self.images != self.Images.DIRECT:
@@ -294,8 +316,43 @@ class Archive(models.Model):
             }
         return {}
 
+    @property
+    def address(self) -> str:
+        """Where the archive is, for lists; without any secret."""
+        if self.protocol == self.Protocol.DICOMWEB:
+            return self.url
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.called_ae_title}@{host}:{self.port}"
+
+    def reset_unused_fields(self) -> None:
+        """Back to their defaults with all settings the archive can't use.
+
+        Those of the other protocol, and the credentials of another authentication.
+        """
+        is_dimse = self.protocol == self.Protocol.DIMSE
+        unused = list(DICOMWEB_FIELDS if is_dimse else DIMSE_FIELDS)
+        if self.authentication != self.Authentication.BASIC:
+            unused += ["username", "password"]
+        if self.authentication != self.Authentication.BEARER:
+            unused += ["bearer_token"]
+        defaults = Archive()
+        for name in unused:
+            setattr(self, name, getattr(defaults, name))
+
     def endpoint(self) -> Endpoint:
-        """What a client needs to connect, without any tie to the database."""
+        """What a client needs to connect, without any tie to the database.
+
+        Raises ``ArchiveRefusedError`` if a stored secret can't be read any more.
+        """
+        try:
+            return self._endpoint()
+        except SecretUnreadableError as error:
+            raise ArchiveRefusedError(
+                f"A stored password or key of {self.name} can't be read any more: an "
+                "administrator has to enter it again."
+            ) from error
+
+    def _endpoint(self) -> Endpoint:
         deadlines = Deadlines(
             connect=self.connect_timeout,
             association=self.association_timeout,

@@ -11,14 +11,15 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
 from archives.entities import Selection
 from archives.fields import EncryptedTextField
-from archives.models import Archive, ArchiveQuerySet, validate_base_url
+from archives.models import Archive, ArchiveQuerySet
+from archives.validators import validate_base_url
 from launcher import weasis
 from launcher.criteria import selection_from_json
 from launcher.tokens import digest, image_token
@@ -28,6 +29,15 @@ class LaunchTemplateQuerySet(models.QuerySet["LaunchTemplate"]):
     def default(self) -> LaunchTemplate:
         """The template of launches that name none; there is always one."""
         return self.get(is_default=True)
+
+    def make_default(self, template: LaunchTemplate) -> None:
+        """Let ``template`` be the default, and no other any more."""
+        with transaction.atomic():
+            # Locked in one order, so that two administrators wait for each other.
+            list(self.select_for_update().order_by("pk").values_list("pk"))
+            self.exclude(pk=template.pk).update(is_default=False)
+            self.filter(pk=template.pk).update(is_default=True)
+        template.is_default = True
 
 
 class LaunchTemplate(models.Model):
@@ -123,7 +133,9 @@ class LaunchTemplate(models.Model):
             raise ValidationError(errors)
 
     def _length_problem(self) -> str:
-        uri = weasis.open_manifest(weasis.example_manifest_url(), self.options())
+        uri = weasis.open_manifest(
+            weasis.example_manifest_url(settings.VIEWERHUB_PUBLIC_URL), self.options()
+        )
         over = len(uri) - weasis.MAXIMUM_URI_LENGTH
         return (
             f"Together with its properties this makes a URI {over} characters too long "
@@ -230,7 +242,7 @@ class Build(models.Model):
     flight = models.CharField(max_length=64, unique=True, null=True)  # noqa: DJ001
     state = models.CharField(max_length=8, choices=State, default=State.PENDING)
     # Patient and study in words, for the list of recent launches.
-    label = EncryptedTextField(blank=True)
+    label = EncryptedTextField(blank=True, unreadable="")
     created = models.DateTimeField(auto_now_add=True)
     started = models.DateTimeField(null=True)
     finished = models.DateTimeField(null=True)

@@ -18,7 +18,7 @@ from archives.entities import Selection
 # Windows cuts or refuses launch URLs near 2,083 characters.
 MAXIMUM_URI_LENGTH: Final = 1800
 
-_COMMAND = re.compile(r"\$[a-z]+:[a-z]+(?: (?P<arguments>.+))?")
+_COMMAND = re.compile(r"\$[a-z][a-z0-9]*:[A-Za-z][A-Za-z0-9]*(?: (?P<arguments>.+))?")
 _ARGUMENTS = re.compile(
     r'(?:[^"\'$%\\\x00-\x1f\x7f&=?#;|(){}\[\]*<>`~!]|"[^"$%\\\x00-\x1f\x7f]*")+'
 )
@@ -151,9 +151,9 @@ def config_value_problem(value: str) -> str:
     return ""
 
 
-def example_manifest_url() -> str:
+def example_manifest_url(hub_url: str = "https://viewerhub.example.org") -> str:
     """An address as long as real ones, for previews and length checks."""
-    return f"https://viewerhub.example.org/m/{'0' * 43}"
+    return f"{hub_url}/m/{'0' * 43}"
 
 
 def decode(uri: str) -> tuple[str, ...]:
