@@ -30,6 +30,7 @@ from archives.errors import (
 )
 
 MAXIMUM_REDIRECTS: Final = 3
+MAXIMUM_PIECE: Final = 128 * 1024
 KEEP_ALIVE_SECONDS: Final = 60.0
 UNAVAILABLE: Final = frozenset({408, 425, 429, 502, 503, 504})
 
@@ -70,7 +71,12 @@ class HttpAnswer:
         """Decoded pieces of the body; raises ``ArchiveError`` if it ends early."""
         with translated_errors(self._archive_name):
             async for piece in self._response.aiter_bytes():
-                yield piece
+                yield piece[:MAXIMUM_PIECE]
+                # What was compressed may come a thousand times as large: others on
+                # this event loop get their turn between the pieces.
+                for start in range(MAXIMUM_PIECE, len(piece), MAXIMUM_PIECE):
+                    await asyncio.sleep(0)
+                    yield piece[start : start + MAXIMUM_PIECE]
 
 
 class HttpSession:
