@@ -336,6 +336,8 @@ class Launch(models.Model):
         URL = "url", "Launch URL"
         API = "api", "REST API"
 
+    UNFINISHED = (State.PENDING, State.BUILDING)
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     build = models.ForeignKey(Build, models.CASCADE, related_name="launches")
     template = models.ForeignKey(LaunchTemplate, models.SET_NULL, null=True)

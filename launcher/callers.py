@@ -1,0 +1,76 @@
+"""Who is calling a launch URL or the API, and what they may use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.http import HttpRequest
+from django.utils import timezone
+
+from archives.models import Archive, ArchiveQuerySet
+from launcher.models import ApiClient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """A user, an API client, or neither: an address of a trusted network."""
+
+    user: User | None = None
+    api_client: ApiClient | None = None
+
+    def usable_archives(self) -> ArchiveQuerySet:
+        if self.api_client:
+            return self.api_client.usable_archives()
+        return Archive.objects.usable_by(self.user)
+
+
+def caller_of(request: HttpRequest) -> Caller | None:
+    """The caller, or ``None`` if nothing entitles the request to launch.
+
+    A key that is sent must be right: a wrong one is not made up for by a session.
+    """
+    if key := bearer_token(request):
+        client = authenticate(key)
+        may_launch = client and client.has_scope(ApiClient.Scope.LAUNCH)
+        return Caller(api_client=client) if may_launch else None
+    if isinstance(request.user, User) and request.user.is_active:
+        return Caller(user=request.user)
+    return Caller() if is_trusted(request.META.get("REMOTE_ADDR", "")) else None
+
+
+def bearer_token(request: HttpRequest) -> str:
+    """What follows ``Bearer`` in the Authorization header (RFC 6750); empty if nothing."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def authenticate(key: str) -> ApiClient | None:
+    """The active client of a key; remembers, to the minute, when it was used."""
+    client = ApiClient.objects.authenticate(key)
+    now = timezone.now()
+    if client and (
+        not client.last_used or client.last_used < now - timedelta(minutes=1)
+    ):
+        ApiClient.objects.filter(pk=client.pk).update(last_used=now)
+    return client
+
+
+@lru_cache
+def _networks(ranges: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(text.strip(), strict=False) for text in ranges)
+
+
+def is_trusted(address: str) -> bool:
+    """Whether an IP address is in ``VIEWERHUB_TRUSTED_NETWORKS``."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(ip, "ipv4_mapped", None)
+    networks = _networks(tuple(settings.VIEWERHUB_TRUSTED_NETWORKS))
+    return any((mapped or ip) in network for network in networks)

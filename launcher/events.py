@@ -1,0 +1,77 @@
+"""Waiting for builds without a thread, a connection or a database query per waiter.
+
+Each event loop has one Redis subscription; whoever waits holds a future.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from weakref import WeakKeyDictionary
+
+import structlog
+from redis.exceptions import RedisError
+
+from launcher import store
+
+logger = structlog.get_logger(__name__)
+
+_listeners: WeakKeyDictionary[asyncio.AbstractEventLoop, BuildListener]
+_listeners = WeakKeyDictionary()
+
+
+class BuildListener:
+    """Wakes waiters when a build is done. It listens from the first wait on."""
+
+    def __init__(self) -> None:
+        self._waiters: dict[str, set[asyncio.Event]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def watch(self, build_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set when the build may be done: look again then.
+
+        It is also set when the subscription was lost for a while, since what was
+        published meanwhile is gone.
+        """
+        event = asyncio.Event()
+        self._waiters.setdefault(build_id, set()).add(event)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._listen())
+        try:
+            yield event
+        finally:
+            waiters = self._waiters[build_id]
+            waiters.discard(event)
+            if not waiters:
+                del self._waiters[build_id]
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with store.redis().pubsub() as pubsub:
+                    await pubsub.subscribe(store.CHANNEL)
+                    self._wake_all()
+                    while True:
+                        message = await pubsub.get_message(
+                            ignore_subscribe_messages=True, timeout=5
+                        )
+                        if message:
+                            self._wake(message["data"].decode())
+            except (RedisError, OSError):
+                logger.warning("build_subscription_lost")
+                await asyncio.sleep(0.5)
+
+    def _wake(self, build_id: str) -> None:
+        for event in self._waiters.get(build_id, ()):
+            event.set()
+
+    def _wake_all(self) -> None:
+        for build_id in list(self._waiters):
+            self._wake(build_id)
+
+
+def listener() -> BuildListener:
+    """The one listener of the running event loop."""
+    return _listeners.setdefault(asyncio.get_running_loop(), BuildListener())

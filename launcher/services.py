@@ -1,0 +1,216 @@
+"""What the portal, launch URLs and the API share: starting launches, and following them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from kombu.exceptions import OperationalError
+
+from archives.entities import Selection
+from archives.models import Archive
+from launcher import store, tasks, weasis
+from launcher.criteria import selection_digest, selection_to_json
+from launcher.models import (
+    ApiClient,
+    ArchiveOutcome,
+    Build,
+    Launch,
+    LaunchTemplate,
+)
+
+
+class QueueUnavailableError(Exception):
+    """The broker can't be reached; nothing was stored."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The hub can't start launches at the moment because its queue is not "
+            "reachable. Try again in a minute, or tell your administrator."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StartedLaunch:
+    """A launch and the only copy of its addresses: the row keeps hashes."""
+
+    launch: Launch
+    uri: str
+    manifest_url: str
+
+
+def start_launch(
+    *,
+    selection: Selection,
+    archives: Sequence[Archive],
+    template: LaunchTemplate,
+    origin: Launch.Origin,
+    user: User | None = None,
+    api_client: ApiClient | None = None,
+) -> StartedLaunch:
+    """Store a launch and queue its build; no archive is asked here.
+
+    Raises ``QueueUnavailableError``, with nothing stored.
+    """
+    launch = Launch(
+        template=template,
+        user=user,
+        api_client=api_client,
+        origin=origin,
+    )
+    token = launch.issue_token()
+    with transaction.atomic():
+        build, is_new = _join_build(selection, archives, _owner(user, api_client))
+        launch.build = build
+        launch.state = Launch.State(build.state)
+        launch.save(force_insert=True)
+    if is_new:
+        try:
+            tasks.build_manifest.apply_async([str(build.pk)])
+        except OperationalError as error:
+            build.delete()  # and the launches that joined it meanwhile
+            raise QueueUnavailableError from error
+    manifest_url = f"{settings.VIEWERHUB_PUBLIC_URL}/m/{token}"
+    uri = _uri(manifest_url, selection, archives, template)
+    return StartedLaunch(launch=launch, uri=uri, manifest_url=manifest_url)
+
+
+def _owner(user: User | None, api_client: ApiClient | None) -> str:
+    if api_client:
+        return f"client:{api_client.pk}"
+    return f"user:{user.pk}" if user else "network"
+
+
+def _join_build(
+    selection: Selection, archives: Sequence[Archive], owner: str
+) -> tuple[Build, bool]:
+    """The build of this selection that is under way for this owner, or a new one."""
+    keys = sorted(archive.pk for archive in archives)
+    flight = selection_digest(selection, owner, *map(str, keys))
+    # Locked, so that the build can't finish before the launch is stored.
+    under_way = Build.objects.unfinished().select_for_update()
+    if build := under_way.filter(flight=flight).first():
+        return build, False
+    try:
+        with transaction.atomic():
+            build = Build.objects.create(
+                flight=flight, selection=selection_to_json(selection)
+            )
+            build.archives.set(keys)
+    except IntegrityError:  # the same launch a moment earlier
+        return Build.objects.get(flight=flight), False
+    return build, True
+
+
+def _uri(
+    manifest_url: str,
+    selection: Selection,
+    archives: Sequence[Archive],
+    template: LaunchTemplate,
+) -> str:
+    """The template's way where the archives and the selection allow it."""
+    options = template.options()
+    if template.mode == LaunchTemplate.Mode.DICOM_RS and all(
+        archive.protocol == Archive.Protocol.DICOMWEB
+        and archive.images == Archive.Images.DIRECT
+        for archive in archives
+    ):
+        try:
+            urls = [archive.url.rstrip("/") for archive in archives]
+            return weasis.open_dicom_rs(urls, selection, options)
+        except weasis.NotCarriableError:
+            pass  # a manifest carries everything
+    return weasis.open_manifest(manifest_url, options)
+
+
+def relaunch(launch: Launch, *, user: User) -> StartedLaunch:
+    """Start the same selection again, for a user who may see the launch."""
+    usable = Archive.objects.usable_by(user)
+    return start_launch(
+        selection=launch.build.get_selection(),
+        archives=list(usable.filter(pk__in=launch.build.archives.values("pk"))),
+        template=launch.template or LaunchTemplate.objects.default(),
+        origin=Launch.Origin.PORTAL,
+        user=user,
+    )
+
+
+def restart_build(build_id: str) -> None:
+    """Queue a build again: its worker died, or Redis lost what it collected.
+
+    Harmless when another process does the same: the second delivery finds the lease.
+    """
+    Build.objects.filter(pk=build_id).update(state=Build.State.PENDING, finished=None)
+    tasks.build_manifest.apply_async([build_id])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveProgress:
+    """What a user is told about one archive of a launch.
+
+    ``state`` is ``asking`` or one of ``ArchiveOutcome.State``.
+    """
+
+    archive: str
+    state: str
+    message: str = ""
+    studies: int = 0
+    series: int = 0
+    instances: int = 0
+    total_series: int | None = None
+    total_instances: int | None = None
+
+
+async def progress_of(launch: Launch) -> list[ArchiveProgress]:
+    """How far each archive of a launch is: from the rows, or from Redis until then."""
+    outcomes = [
+        outcome
+        async for outcome in ArchiveOutcome.objects.filter(
+            build_id=launch.build_id
+        ).select_related("archive")
+    ]
+    if outcomes:
+        return [
+            ArchiveProgress(
+                archive=outcome.archive.name,
+                state=outcome.state,
+                message=outcome.message,
+                studies=outcome.studies,
+                series=outcome.series,
+                instances=outcome.instances,
+            )
+            for outcome in outcomes
+        ]
+    collected = await store.load(str(launch.build_id))
+    return [
+        _progress(archive, collected)
+        async for archive in Archive.objects.filter(build=launch.build_id)
+    ]
+
+
+def _progress(archive: Archive, collected: store.Collected) -> ArchiveProgress:
+    if answer := collected.answers.get(archive.pk):
+        studies, series, instances = answer.counts()
+        return ArchiveProgress(
+            archive=archive.name,
+            state=answer.state,
+            message=answer.message,
+            studies=studies,
+            series=series,
+            instances=instances,
+        )
+    progress = collected.progress.get(archive.pk)
+    if progress is None:
+        return ArchiveProgress(archive=archive.name, state="asking")
+    return ArchiveProgress(
+        archive=archive.name,
+        state="asking",
+        studies=progress.studies,
+        series=progress.series,
+        instances=progress.instances,
+        total_series=progress.total_series,
+        total_instances=progress.total_instances,
+    )
