@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from archives.embedded import EmbeddedArchive
 from tests import environment
 from tests.dcmtk import Dcmqrscp, start_dcmqrscp
 from tests.dicom_files import DicomFiles
@@ -93,3 +94,10 @@ def postgresql() -> Iterator[PostgreSql]:
     needs("postgresql")
     with start_postgresql() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def embedded_archive() -> Iterator[EmbeddedArchive]:
+    """The built-in archive with the files that pydicom brings."""
+    with EmbeddedArchive() as archive:
+        yield archive
