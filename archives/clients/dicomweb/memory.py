@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 from typing import Final
 
 _EXPLORED_EVERY: Final = 256
-_EXPLORED_FIRST: Final = 2
+_EXPLORED_FIRST: Final = 32
 _WORTH_MEASURING: Final = range(10, 512)
 _WEIGHT_OF_THE_NEW: Final = 0.3
 
@@ -78,8 +79,7 @@ def _size(count: int) -> int:
     return min(count, _WORTH_MEASURING.stop - 1).bit_length()
 
 
-_memories: dict[str, ArchiveMemory] = {}
-
-
+@cache
 def memory_of(url: str) -> ArchiveMemory:
-    return _memories.setdefault(url, ArchiveMemory())
+    """The memory of the archive at this address, empty at first."""
+    return ArchiveMemory()
