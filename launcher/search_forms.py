@@ -106,6 +106,8 @@ def _text(label: Any, **options: Any) -> SearchTextField:
 class StudySearchForm(forms.Form):
     """One quick box, and a filter for each thing a study is looked for by."""
 
+    use_required_attribute = False
+
     quick = _text(_("Name, patient ID, accession number or UID"))
     patient_name = _text(_("Patient name"))
     patient_id = _text(_("Patient ID"))
@@ -137,7 +139,7 @@ class StudySearchForm(forms.Form):
     )
 
     def __init__(self, *args: Any, archives: ArchiveQuerySet, **options: Any) -> None:
-        super().__init__(*args, use_required_attribute=False, **options)
+        super().__init__(*args, **options)
         self.fields["archives"].queryset = archives  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:

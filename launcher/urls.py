@@ -1,6 +1,36 @@
 """Addresses of the launcher; their names are what templates and tests use."""
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
+
+from launcher import gateway
+from launcher.views import launch_urls, launches, manifests, preferences, search
 
 app_name = "launcher"
-urlpatterns: list[URLPattern] = []
+portal: list[URLPattern] = [
+    path("", search.search_start, name="search_start"),
+    path("search/", search.search_create, name="search_create"),
+    path("search/r/<str:search_id>/", search.search_results, name="search_results"),
+    path(
+        "search/r/<str:search_id>/archives/<slug:slug>/",
+        search.search_archive,
+        name="search_archive",
+    ),
+    path(
+        "search/r/<str:search_id>/studies/<slug:key>/",
+        search.search_study,
+        name="search_study",
+    ),
+    path("launch/", launches.launch_create, name="launch_create"),
+    path("launch/<uuid:launch_id>/", launches.launch_detail, name="launch_detail"),
+    path("launch/<uuid:launch_id>/state/", launches.launch_state, name="launch_state"),
+    path("launch/<uuid:launch_id>/retry/", launches.launch_retry, name="launch_retry"),
+    path("launches/", launches.launch_list, name="launch_list"),
+    path("theme/", preferences.theme, name="theme"),
+]
+external: list[URLPattern] = [
+    path("weasis", launch_urls.weasis_launch, name="weasis_launch"),
+    path("display", launch_urls.weasis_launch, name="display_launch"),
+    path("m/<str:token>", manifests.manifest_detail, name="manifest_detail"),
+    path("gateway/<slug:slug>/wado", gateway.wado_uri, name="gateway_wado_uri"),
+]
+urlpatterns: list[URLPattern] = [*portal, *external]

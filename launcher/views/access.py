@@ -1,0 +1,72 @@
+"""Who may see the pages of the portal, and what those who may not get instead."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from inspect import iscoroutinefunction
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
+from django.utils.cache import patch_cache_control
+from django.utils.http import url_has_allowed_host_and_scheme
+from django_htmx.http import HttpResponseClientRedirect
+
+View = Callable[..., Any]
+
+
+def member_required(view: View) -> View:
+    """Only for users who have logged in; the page is kept in no cache.
+
+    Others log in first and come back: to the page itself, or where the page only answers
+    to a form or to htmx, to the page that it was part of.
+    """
+    if iscoroutinefunction(view):
+
+        @wraps(view)
+        async def async_member_view(
+            request: HttpRequest, *args: Any, **kwargs: Any
+        ) -> HttpResponse:
+            user = await request.auser()
+            if not user.is_authenticated:
+                return login_first(request)
+            request.user = user  # so that templates and forms need no query
+            answer: Awaitable[HttpResponse] = view(request, *args, **kwargs)
+            return private(await answer)
+
+        return async_member_view
+
+    @wraps(view)
+    def member_view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not request.user.is_authenticated:
+            return login_first(request)
+        return private(view(request, *args, **kwargs))
+
+    return member_view
+
+
+def private(response: HttpResponse) -> HttpResponse:
+    """Patient data: neither the browser nor a proxy may keep it."""
+    patch_cache_control(response, private=True, no_store=True)
+    return response
+
+
+def login_first(request: HttpRequest) -> HttpResponse:
+    login = redirect_to_login(page_of(request))
+    if request.htmx:  # type: ignore[attr-defined]
+        return HttpResponseClientRedirect(login.url)
+    return login
+
+
+def page_of(request: HttpRequest) -> str:
+    """The page the visitor is on: a path of our own without a query."""
+    if request.htmx:  # type: ignore[attr-defined]
+        address = request.htmx.current_url or "/"  # type: ignore[attr-defined]
+    elif request.method == "GET":
+        return request.path
+    else:
+        address = request.headers.get("Referer", "/")
+    is_ours = url_has_allowed_host_and_scheme(address, {request.get_host()})
+    return urlsplit(address).path if is_ours else "/"

@@ -1,0 +1,180 @@
+"""Opening studies from the portal, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.core.paginator import Paginator
+from django.db.models import QuerySet, Sum
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST, require_safe
+from django_htmx.http import HTMX_STOP_POLLING
+
+from archives.entities import Selection
+from archives.models import Archive
+from launcher import search_store, services
+from launcher.models import Launch, LaunchTemplate
+from launcher.search import merge, patient_key
+from launcher.search_forms import LaunchForm
+from launcher.views.access import member_required
+from launcher.views.progress import state_context
+from launcher.views.responses import WeasisRedirect
+from launcher.views.search_page import scope_of
+
+arender = sync_to_async(render)
+
+LAUNCHES_PER_PAGE: Final = 30
+LAUNCH_FIELDS: Final = (
+    "study_instance_uid",
+    "series_instance_uid",
+    "archive",
+    "template",
+    "search",
+)
+
+
+@member_required
+@require_POST
+def launch_create(request: HttpRequest) -> HttpResponse:
+    """Open studies in Weasis: straight away, or by htmx with progress in place."""
+    usable = Archive.objects.usable_by(request.user)  # type: ignore[arg-type]
+    form = LaunchForm(request.POST, archives=usable)
+    if not form.is_valid():
+        return _problem(request, " ".join(form.non_field_errors()), status=400)
+    values = form.cleaned_data
+    patients, holders = _known_of(request, values["selection"])
+    if len(patients) > 1 and "several_patients" not in request.POST:
+        return _confirmation(request, patients)
+    archives = values["archives"]
+    if holders and not request.POST.getlist("archive"):
+        archives = [archive for archive in usable if archive.slug in holders]
+    return _start(request, values["selection"], archives, values["template"])
+
+
+def _known_of(
+    request: HttpRequest, selection: Selection
+) -> tuple[dict[str, str], set[str]]:
+    """Names of the patients by key, and slugs of the archives, where the search knows."""
+    user: Any = request.user
+    stored = search_store.load(request.POST.get("search", ""), user.pk)
+    if stored is None:
+        return {}, set()
+    answers = search_store.answers(stored, scope_of(stored, user).slugs)
+    found = [
+        one
+        for one in merge(answers)
+        if one.study.study_instance_uid in selection.study_instance_uids
+    ]
+    patients = {
+        patient_key(one.study.patient): one.study.patient.patient_name for one in found
+    }
+    return patients, {slug for one in found for slug in one.archives}
+
+
+def _start(
+    request: HttpRequest,
+    selection: Selection,
+    archives: Sequence[Archive],
+    template: LaunchTemplate | None,
+) -> HttpResponse:
+    try:
+        started = services.start_launch(
+            selection=selection,
+            archives=archives,
+            template=template or LaunchTemplate.objects.default(),
+            origin=Launch.Origin.PORTAL,
+            user=request.user,
+        )
+    except services.QueueUnavailableError as error:
+        return _problem(request, str(error), status=503)
+    if not request.htmx:  # type: ignore[attr-defined]
+        return WeasisRedirect(started.uri)
+    context = {"uri": started.uri, **state_context(started.launch, [])}
+    return render(request, "launcher/_launch.html", context)
+
+
+def _problem(request: HttpRequest, message: str, *, status: int) -> HttpResponse:
+    context = {"message": message, "fields": _posted(request)}
+    if request.htmx:  # type: ignore[attr-defined]
+        return render(request, "launcher/_launch_problem.html", context, status=422)
+    return render(request, "launcher/launch_problem.html", context, status=status)
+
+
+def _confirmation(request: HttpRequest, patients: dict[str, str]) -> HttpResponse:
+    context = {"patients": list(patients.values()), "fields": _posted(request)}
+    if request.htmx:  # type: ignore[attr-defined]
+        return render(request, "launcher/_launch_confirm.html", context)
+    return render(request, "launcher/launch_confirm.html", context)
+
+
+def _posted(request: HttpRequest) -> list[tuple[str, str]]:
+    """The fields of this launch, to send them again."""
+    return [
+        (name, value) for name in LAUNCH_FIELDS for value in request.POST.getlist(name)
+    ]
+
+
+@member_required
+@require_GET
+async def launch_state(request: HttpRequest, launch_id: UUID) -> HttpResponse:
+    """Progress of a launch; status 286 tells htmx that it will not change any more."""
+    context = await _context(request, launch_id)
+    name = "_launch_progress.html" if "page" in request.GET else "_launch_state.html"
+    status = HTMX_STOP_POLLING if context["is_over"] else 200
+    return await arender(request, f"launcher/{name}", context, status=status)
+
+
+@member_required
+@require_safe
+async def launch_detail(request: HttpRequest, launch_id: UUID) -> HttpResponse:
+    """The page of a launch: state, answers of the archives, and what to do next."""
+    context = await _context(request, launch_id)
+    return await arender(request, "launcher/launch_detail.html", context)
+
+
+async def _context(request: HttpRequest, launch_id: UUID) -> dict[str, Any]:
+    launch = await sync_to_async(_visible_launch)(request, launch_id)
+    return state_context(launch, await services.progress_of(launch))
+
+
+def _visible_launch(request: HttpRequest, launch_id: UUID) -> Launch:
+    visible = Launch.objects.visible_to(request.user)  # type: ignore[arg-type]
+    related = visible.select_related("build", "template", "user", "api_client")
+    return get_object_or_404(related, pk=launch_id)
+
+
+@member_required
+@require_POST
+def launch_retry(request: HttpRequest, launch_id: UUID) -> HttpResponse:
+    """A new launch of the same selection, of the archives the user may still use."""
+    launch = _visible_launch(request, launch_id)
+    usable = Archive.objects.usable_by(request.user)  # type: ignore[arg-type]
+    archives = list(usable.filter(pk__in=launch.build.archives.values("pk")))
+    if not archives:
+        message = _(
+            "The archives of this launch are not available to you any more. Ask your "
+            "administrator for access."
+        )
+        return _problem(request, message, status=403)
+    return _start(request, launch.build.get_selection(), archives, launch.template)
+
+
+@member_required
+@require_safe
+def launch_list(request: HttpRequest) -> HttpResponse:
+    """The user's own launches, newest first."""
+    launches = _with_counts(Launch.objects.filter(user=request.user.pk))
+    page = Paginator(launches, LAUNCHES_PER_PAGE).get_page(request.GET.get("page"))
+    return render(request, "launcher/launch_list.html", {"page": page})
+
+
+def _with_counts(launches: QuerySet[Launch]) -> QuerySet[Launch]:
+    return launches.select_related("build", "user").annotate(
+        instances=Sum("build__outcomes__instances"),
+        series=Sum("build__outcomes__series"),
+    )

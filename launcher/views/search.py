@@ -1,0 +1,218 @@
+"""The search page, the answer of each archive, and the series of a study."""
+
+from __future__ import annotations
+
+import asyncio
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_safe
+
+from archives.entities import Series, StudyQuery
+from archives.errors import ArchiveError
+from archives.models import Archive
+from launcher import search, search_store
+from launcher.search import ArchiveAnswer
+from launcher.search_forms import StudySearchForm
+from launcher.search_store import StoredSearch
+from launcher.views.access import member_required
+from launcher.views.search_page import (
+    Chip,
+    Row,
+    SearchScope,
+    outcome,
+    results_context,
+    scope_of,
+    start_context,
+    table_context,
+)
+
+# Where a visitor's session keeps the search that was started before the login.
+PENDING_SEARCH = "pending_search"
+OTHER_STUDIES_LIMIT = 50
+
+arender = sync_to_async(render)
+
+
+@member_required
+@require_safe
+def search_start(request: HttpRequest) -> HttpResponse:
+    """The page before a search."""
+    return render(request, "launcher/search.html", start_context(request))
+
+
+def search_create(request: HttpRequest) -> HttpResponse:
+    """Keep the criteria of a POST and go to the page of their results.
+
+    A session that has expired loses nothing: the search waits for its user's login.
+    """
+    if request.method != "POST":
+        return redirect("launcher:search_start")
+    is_member = request.user.is_authenticated
+    archives = (
+        Archive.objects.usable_by(request.user)  # type: ignore[arg-type]
+        if is_member
+        else Archive.objects.enabled()
+    )
+    form = StudySearchForm(request.POST, archives=archives)
+    if not form.is_valid():
+        return _correction(request, form)
+    stored = search_store.save(
+        form.criteria(), preset=form.chosen_preset(), owner=request.user.pk
+    )
+    if not is_member:
+        request.session[PENDING_SEARCH] = stored.id
+    return redirect("launcher:search_results", stored.id)
+
+
+@member_required
+def _correction(request: HttpRequest, form: StudySearchForm) -> HttpResponse:
+    context = start_context(request, form)
+    return render(request, "launcher/search.html", context, status=400)
+
+
+@member_required
+@require_GET
+async def search_results(request: HttpRequest, search_id: str) -> HttpResponse:
+    """Results so far; browsers ask the rest archive by archive.
+
+    With ``?wait`` in the address, as browsers without JavaScript send it, all archives
+    are asked before the page is sent.
+    """
+    scope = await _scope(request, search_id)
+    if scope is None:
+        return await sync_to_async(_expired)(request)
+    answers = await sync_to_async(search_store.answers)(
+        scope.search, scope.slugs, fresh=True
+    )
+    if "wait" in request.GET:
+        missing = [one for one in scope.archives if one.slug not in answers]
+        asked = await asyncio.gather(*(_ask(scope.search, one) for one in missing))
+        answers |= {one.slug: it for one, it in zip(missing, asked, strict=True)}
+    answers = {slug: answers[slug] for slug in scope.slugs if slug in answers}
+
+    def page() -> HttpResponse:
+        context = results_context(request, scope, answers)
+        return render(request, "launcher/search.html", context)
+
+    return await sync_to_async(page)()
+
+
+@member_required
+@require_GET
+async def search_archive(
+    request: HttpRequest, search_id: str, slug: str
+) -> HttpResponse:
+    """One archive's chip, with its studies in what is merged so far.
+
+    ``?again`` asks the archive even if it has just answered.
+    """
+    scope = await _scope(request, search_id)
+    archive = scope.archive(slug) if scope else None
+    if scope is None or archive is None:
+        return await arender(request, "launcher/_chip_ended.html", {"slug": slug})
+    known = await sync_to_async(search_store.answers)(scope.search, [slug], fresh=True)
+    answer = known.get(slug)
+    if answer is None or "again" in request.GET:
+        answer = await _ask(scope.search, archive)
+
+    def chip() -> HttpResponse:
+        # Read after writing: of two archives that answer at once, the later one always
+        # sees both.
+        answers = search_store.answers(scope.search, scope.slugs)
+        context = {
+            "chip": Chip(archive=archive, answer=answer),
+            **table_context(scope, scope.rows(answers, only=slug)),
+            **outcome(scope, answers),
+        }
+        return render(request, "launcher/_chip.html", context)
+
+    return await sync_to_async(chip)()
+
+
+@member_required
+@require_GET
+async def search_study(request: HttpRequest, search_id: str, key: str) -> HttpResponse:
+    """The series of a study, and how many more studies its patient has there."""
+    scope = await _scope(request, search_id)
+    row = await sync_to_async(scope.row)(key) if scope else None
+    if scope is None or row is None:
+        return await sync_to_async(_expired)(request)
+    series, other_studies, message = await _details(row)
+    context = {
+        "series": series,
+        "other_studies": other_studies,
+        "message": message,
+        "row": row,
+        **await sync_to_async(table_context)(scope, [row]),
+    }
+    name = "_series.html" if request.htmx else "study_detail.html"  # type: ignore[attr-defined]
+    return await arender(request, f"launcher/{name}", context)
+
+
+async def _scope(request: HttpRequest, search_id: str) -> SearchScope | None:
+    return await sync_to_async(_load)(request, search_id)
+
+
+def _load(request: HttpRequest, search_id: str) -> SearchScope | None:
+    user: User = request.user  # type: ignore[assignment]
+    if request.session.get(PENDING_SEARCH) == search_id:
+        search_store.claim(search_id, user.pk)
+        del request.session[PENDING_SEARCH]
+    stored = search_store.load(search_id, user.pk)
+    return scope_of(stored, user) if stored else None
+
+
+def _expired(request: HttpRequest) -> HttpResponse:
+    """The same for a search that has expired, never was, or is somebody else's."""
+    context = {**start_context(request), "has_expired": True}
+    return render(request, "launcher/search.html", context, status=404)
+
+
+async def _ask(stored: StoredSearch, archive: Archive) -> ArchiveAnswer:
+    queries = stored.criteria.queries(settings.VIEWERHUB_SEARCH_LIMIT)
+    answer = await search.ask(archive.endpoint(), queries)
+    await sync_to_async(search_store.save_answer)(stored, archive.slug, answer)
+    return answer
+
+
+async def _details(row: Row) -> tuple[tuple[Series, ...], int | None, str]:
+    """Series, the number of other studies if known, and why there are none."""
+    message = ""
+    for archive in row.archives:
+        others = asyncio.create_task(_other_studies(archive, row))
+        try:
+            uid = row.found.study.study_instance_uid
+            series = await search.series_of(archive.endpoint(), uid)
+        except ArchiveError as error:
+            others.cancel()
+            message = message or str(error)
+            continue
+        if series:
+            return series, await others, ""
+        others.cancel()
+        message = message or _("%(archive)s lists no series of this study.") % {
+            "archive": archive.name
+        }
+    return (), None, message
+
+
+async def _other_studies(archive: Archive, row: Row) -> int | None:
+    """How many more studies the archive has of this patient; ``None`` if unknown."""
+    patient = row.found.study.patient
+    if not patient.patient_id.strip():
+        return None
+    query = StudyQuery(
+        patient_id=patient.patient_id.strip(),
+        issuer_of_patient_id=patient.issuer_of_patient_id.strip(),
+        limit=OTHER_STUDIES_LIMIT,
+    )
+    answer = await search.ask(archive.endpoint(), [query])
+    if not answer.is_answered:
+        return None
+    uids = {one.study_instance_uid for one in answer.studies}
+    return len(uids - {row.found.study.study_instance_uid})

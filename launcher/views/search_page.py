@@ -1,0 +1,208 @@
+"""What the search page shows, put together for its templates. No archive is asked here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.contrib.auth.models import User
+from django.http import HttpRequest
+
+from archives.models import Archive
+from launcher import search, search_store
+from launcher.models import Launch, LaunchTemplate
+from launcher.search import ArchiveAnswer, FoundStudy
+from launcher.search_criteria import recognise
+from launcher.search_forms import ANY, RANGE, StudySearchForm, initial
+from launcher.search_store import StoredSearch
+
+RECENT_LAUNCHES: Final = 5
+NAMED_ADMINISTRATORS: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chip:
+    """An archive, and its answer unless it is still being asked."""
+
+    archive: Archive
+    answer: ArchiveAnswer | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A study as the table shows it. ``key`` is what addresses call it."""
+
+    key: str
+    found: FoundStudy
+    archives: tuple[Archive, ...]
+    other_patients: tuple[Archive, ...]
+    patient_key: str
+    sort_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchScope:
+    """A search, and the archives of it that its owner may still ask."""
+
+    search: StoredSearch
+    archives: tuple[Archive, ...]
+
+    @property
+    def slugs(self) -> list[str]:
+        return [archive.slug for archive in self.archives]
+
+    def archive(self, slug: str) -> Archive | None:
+        return next((one for one in self.archives if one.slug == slug), None)
+
+    def rows(
+        self, answers: dict[str, ArchiveAnswer], *, only: str = ""
+    ) -> tuple[Row, ...]:
+        """The merged studies, newest first; those that ``only`` this archive has part in."""
+        return tuple(
+            self._row(found)
+            for found in search.merge(answers)
+            if not only or only in found.archives
+        )
+
+    def _row(self, found: FoundStudy) -> Row:
+        def named(slugs: Sequence[str]) -> tuple[Archive, ...]:
+            return tuple(one for one in self.archives if one.slug in slugs)
+
+        return Row(
+            key=search_store.study_key(self.search, found.study.study_instance_uid),
+            found=found,
+            archives=named(found.archives),
+            other_patients=named(found.other_patients),
+            patient_key=search.patient_key(found.study.patient),
+            sort_key=_text_key(found),
+        )
+
+    def row(self, key: str) -> Row | None:
+        """The study of this key in any answer so far."""
+        answers = search_store.answers(self.search, self.slugs)
+        return next((row for row in self.rows(answers) if row.key == key), None)
+
+
+def _text_key(found: FoundStudy) -> str:
+    """The order of ``search.sort_key`` as a text: greater is further up."""
+    day, clock, uid = search.sort_key(found)
+    return f"{-day:08d}{-clock:06d}{uid}"
+
+
+def scope_of(stored: StoredSearch, user: User) -> SearchScope:
+    usable = Archive.objects.usable_by(user)
+    chosen = stored.criteria.archives
+    return SearchScope(
+        search=stored,
+        archives=tuple(one for one in usable if not chosen or one.slug in chosen),
+    )
+
+
+def start_context(
+    request: HttpRequest, form: StudySearchForm | None = None
+) -> dict[str, Any]:
+    """The page before a search, or with a form that has to be corrected."""
+    user: User = request.user  # type: ignore[assignment]
+    archives = Archive.objects.usable_by(user)
+    form = form or StudySearchForm(archives=archives, initial={"preset": ANY})
+    launches = Launch.objects.filter(user=user).select_related("build", "user")
+    return {
+        "form": form,
+        "filters": filters_of(form),
+        "archives": archives,
+        "has_archives": Archive.objects.enabled().exists(),
+        "administrators": administrators(),
+        "launches": launches[:RECENT_LAUNCHES],
+    }
+
+
+def administrators() -> list[str]:
+    """Names of those who register archives and grant access."""
+    users = User.objects.filter(is_superuser=True, is_active=True).order_by("pk")
+    return [one.get_full_name() or one.username for one in users[:NAMED_ADMINISTRATORS]]
+
+
+def results_context(
+    request: HttpRequest, scope: SearchScope, answers: dict[str, ArchiveAnswer]
+) -> dict[str, Any]:
+    criteria = scope.search.criteria
+    archives = Archive.objects.usable_by(request.user)  # type: ignore[arg-type]
+    form = StudySearchForm(
+        archives=archives, initial=initial(criteria, scope.search.preset)
+    )
+    return {
+        "form": form,
+        "filters": filters_of(form),
+        "archives": archives,
+        "has_archives": True,
+        "administrators": administrators(),
+        "recognised": recognise(criteria.quick),
+        "chips": chips(scope, answers),
+        **table_context(scope, scope.rows(answers)),
+        **outcome(scope, answers),
+    }
+
+
+def chips(scope: SearchScope, answers: dict[str, ArchiveAnswer]) -> list[Chip]:
+    return [Chip(archive=one, answer=answers.get(one.slug)) for one in scope.archives]
+
+
+def table_context(scope: SearchScope, rows: Iterable[Row]) -> dict[str, Any]:
+    """What ``launcher/_studies.html`` expects."""
+    templates = list(LaunchTemplate.objects.all())
+    return {
+        "search": scope.search,
+        "rows": list(rows),
+        "several_archives": len(scope.archives) > 1,
+        "launch_templates": templates if len(templates) > 1 else [],
+    }
+
+
+def outcome(scope: SearchScope, answers: dict[str, ArchiveAnswer]) -> dict[str, Any]:
+    """Which archives answered, for the sentence above the table."""
+    answered = [one for one in scope.archives if _is_answered(answers, one)]
+    return {
+        "answered": answered,
+        "silent": [
+            one
+            for one in scope.archives
+            if one.slug in answers and not _is_answered(answers, one)
+        ],
+        "is_asking": len(answers) < len(scope.archives),
+        "has_more": any(answer.has_more for answer in answers.values()),
+    }
+
+
+def _is_answered(answers: dict[str, ArchiveAnswer], archive: Archive) -> bool:
+    answer = answers.get(archive.slug)
+    return answer is not None and answer.is_answered
+
+
+def filters_of(form: StudySearchForm) -> dict[str, Any]:
+    """How many filters are set, and what the menus say about theirs."""
+
+    def value(name: str) -> Any:
+        return form[name].value() or ""
+
+    more = (
+        "patient_name",
+        "patient_id",
+        "accession_number",
+        "study_description",
+        "referring_physician_name",
+        "patient_birth_date",
+        "patient_sex",
+    )
+    dates = ("study_date_from", "study_date_to")
+    modalities = list(value("modalities") or [])
+    preset = RANGE if any(map(value, dates)) else (value("preset") or ANY)
+    further = sum(bool(value(name)) for name in more) + bool(value("archives"))
+    return {
+        "modalities": modalities,
+        "preset": preset,
+        "further": further,
+        "has_further_errors": any(name in form.errors for name in more),
+        "count": further + bool(modalities) + (preset != ANY),
+        "archives": list(value("archives") or []),
+    }
