@@ -115,7 +115,8 @@ def _append_patient(
         PatientSex=patient.patient_sex,
     )
     for required in ("PatientID", "PatientName"):
-        element.attrib.setdefault(required, "")
+        if required not in element.attrib:
+            element.set(required, "")
     for study in studies:
         _append_study(element, study, is_dicomweb)
 
