@@ -71,6 +71,7 @@ class DicomWebServer:
         self.most_open_requests = 0
         self.disconnected = asyncio.Event()
         self.url = ""
+        self.greeting = b""  # sent on every connection before anything is read
         self._answers: dict[str, Answer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -111,6 +112,7 @@ class DicomWebServer:
     ) -> None:
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
+                writer.write(self.greeting)
                 read = b""
                 while True:
                     head = read + await reader.readuntil(b"\r\n\r\n")

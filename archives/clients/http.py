@@ -95,6 +95,7 @@ class HttpSession:
         Follows redirects on the same origin. Statuses that mean the same whatever was
         asked are raised: see ``_raise_for_status``; others are the caller's.
         """
+        _require_address(url, self.name)
         headers = {"Accept": accept, "Accept-Encoding": accept_encoding}
         response = await self._open(url, headers)
         try:
@@ -189,7 +190,7 @@ async def _close_clients() -> None:
 def _new_client(endpoint: DicomWebEndpoint) -> httpx2.AsyncClient:
     deadlines = endpoint.deadlines
     return httpx2.AsyncClient(
-        verify=client_context(endpoint.tls, endpoint.name),
+        verify=_tls_context(endpoint),
         http2=True,
         trust_env=False,
         follow_redirects=False,
@@ -205,13 +206,40 @@ def _new_client(endpoint: DicomWebEndpoint) -> httpx2.AsyncClient:
     )
 
 
+def _tls_context(endpoint: DicomWebEndpoint) -> ssl.SSLContext:
+    if any(url.startswith("https:") for url in (endpoint.url, endpoint.wado_uri_url)):
+        return client_context(endpoint.tls, endpoint.name)
+    # Reading the system's trust store takes 50 ms. This context trusts nobody.
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 def _authorization(endpoint: DicomWebEndpoint) -> dict[str, str]:
     if endpoint.authentication is HttpAuthentication.BASIC:
         credentials = f"{endpoint.username}:{endpoint.password}".encode()
         return {"Authorization": f"Basic {base64.b64encode(credentials).decode()}"}
     if endpoint.authentication is HttpAuthentication.BEARER:
+        if not (
+            endpoint.bearer_token.isascii() and endpoint.bearer_token.isprintable()
+        ):
+            raise ArchiveRefusedError(
+                f"The token entered for {endpoint.name} is not one: enter it again."
+            )
         return {"Authorization": f"Bearer {endpoint.bearer_token}"}
     return {}
+
+
+def _require_address(url: str, name: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        is_usable = is_usable and parts.port != 0
+    except ValueError:  # brackets that do not match, a port beyond 65535
+        is_usable = False
+    if not is_usable:
+        raise ArchiveResponseError(
+            f"{name} has no address that can be asked: it begins with http:// or "
+            "https://, then comes the host name."
+        )
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
@@ -268,7 +296,7 @@ def translated_errors(archive_name: str) -> Iterator[None]:
 def _transport_error(error: httpx2.TransportError, name: str) -> ArchiveError:
     if isinstance(error, httpx2.ConnectError):
         return connection_error(error, name)
-    if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
+    if any(map(_is_tls_failure, _causes(error))):
         return connection_error(error, name)
     return ArchiveUnavailableError(f"{name} {_transport_failure(error)}")
 
@@ -276,7 +304,7 @@ def _transport_error(error: httpx2.TransportError, name: str) -> ArchiveError:
 def connection_error(error: BaseException, name: str) -> ArchiveError:
     """Why a connection failed, by the innermost cause that tells."""
     for cause in _causes(error):
-        if isinstance(cause, ssl.SSLError):
+        if isinstance(cause, ssl.SSLError) and _is_tls_failure(cause):
             return ArchiveRefusedError(f"{name}: {explain(cause)}")
         if isinstance(cause, socket.gaierror):
             return ArchiveUnavailableError(
@@ -291,10 +319,16 @@ def connection_error(error: BaseException, name: str) -> ArchiveError:
     )
 
 
+def _is_tls_failure(error: BaseException) -> bool:
+    """Not so where TLS merely waited for the network when something else went wrong."""
+    waiting = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
+    return isinstance(error, ssl.SSLError) and not isinstance(error, waiting)
+
+
 def _transport_failure(error: httpx2.TransportError) -> str:
     match error:
         case httpx2.ConnectTimeout():
-            return "can't be reached: check its address and the network."
+            return "can't be reached in time: check its address and the network."
         case httpx2.PoolTimeout():
             return "is busy with other requests of ours: try again in a minute."
         case httpx2.TimeoutException():
@@ -303,8 +337,6 @@ def _transport_failure(error: httpx2.TransportError) -> str:
             return (
                 "broke off its answer or does not speak HTTP: check address and port."
             )
-        case httpx2.UnsupportedProtocol():
-            return "has no http or https address: check it."
     return "broke off the connection: try again later."
 
 

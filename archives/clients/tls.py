@@ -29,12 +29,18 @@ _CLIENT_CERTIFICATE = (
     "It did not accept our certificate: check the client certificate and its key."
 )
 _HANDSHAKE_FAILURES = {
+    "UNEXPECTED_EOF_WHILE_READING": (
+        "It ended the TLS handshake: check the port, and whether it wants a client "
+        "certificate."
+    ),
     "WRONG_VERSION_NUMBER": _NO_TLS,
     "RECORD_LAYER_FAILURE": _NO_TLS,
     "HTTP_REQUEST": _NO_TLS,
     "UNSUPPORTED_PROTOCOL": _OLD_TLS,
     "TLSV1_ALERT_PROTOCOL_VERSION": _OLD_TLS,
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": _OLD_TLS,
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": (
+        "It accepts none of our TLS versions and ciphers, or wants a client certificate."
+    ),
     "DH_KEY_TOO_SMALL": _OLD_TLS,
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": _CLIENT_CERTIFICATE,
     "TLSV1_ALERT_UNKNOWN_CA": _CLIENT_CERTIFICATE,
