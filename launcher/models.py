@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -27,8 +28,11 @@ from launcher.tokens import digest, image_token
 
 class LaunchTemplateQuerySet(models.QuerySet["LaunchTemplate"]):
     def default(self) -> LaunchTemplate:
-        """The template of launches that name none; there is always one."""
-        return self.get(is_default=True)
+        """The template of launches that name none; made if it is missing."""
+        template, _ = self.get_or_create(
+            is_default=True, defaults={"name": "Open in Weasis", "slug": "weasis"}
+        )
+        return template
 
     def make_default(self, template: LaunchTemplate) -> None:
         """Let ``template`` be the default, and no other any more."""
@@ -154,6 +158,23 @@ class LaunchTemplate(models.Model):
             cdb=self.cdb,
             wcfg=self.wcfg,
         )
+
+    def uri(
+        self, manifest_url: str, selection: Selection, archives: Iterable[Archive]
+    ) -> str:
+        """What starts Weasis: in the mode of the template where everything allows it."""
+        options, asked = self.options(), list(archives)
+        if self.mode == self.Mode.DICOM_RS and all(
+            archive.protocol == Archive.Protocol.DICOMWEB
+            and archive.images == Archive.Images.DIRECT
+            for archive in asked
+        ):
+            try:
+                urls = [archive.url.rstrip("/") for archive in asked]
+                return weasis.open_dicom_rs(urls, selection, options)
+            except weasis.NotCarriableError:
+                pass  # a manifest carries everything
+        return weasis.open_manifest(manifest_url, options)
 
 
 class ApiClientQuerySet(models.QuerySet["ApiClient"]):
