@@ -1,0 +1,167 @@
+"""Associations kept open between operations, by event loop and endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+from weakref import WeakKeyDictionary
+
+from archives.clients.base import DimseEndpoint
+from archives.clients.dimse.association import Association
+from archives.clients.dimse.connection import associate
+from archives.clients.dimse.failures import AssociationLostError
+from archives.clients.dimse.negotiation import Proposal
+from archives.clients.pool import on_close
+
+Result = TypeVar("Result")
+
+IDLE_SECONDS: Final = 5.0
+# How long an archive may take to obey a C-CANCEL before it is cut off.
+GRACE_SECONDS: Final = 2.0
+
+_pools: WeakKeyDictionary[
+    asyncio.AbstractEventLoop, dict[DimseEndpoint, AssociationPool]
+] = WeakKeyDictionary()
+
+
+def pool_of(endpoint: DimseEndpoint) -> AssociationPool:
+    """The running loop's pool for an endpoint."""
+    pools = _pools.setdefault(asyncio.get_running_loop(), {})
+    pool = pools.get(endpoint)
+    if pool is None:
+        pool = pools[endpoint] = AssociationPool(endpoint)
+        on_close(pool.close)
+    return pool
+
+
+class AssociationPool:
+    """At most ``maximum_associations`` open at once, in use or idle.
+
+    Whoever needs one more waits in line; the caller's deadline bounds the wait.
+    """
+
+    def __init__(self, endpoint: DimseEndpoint) -> None:
+        self.endpoint = endpoint
+        self._slots = asyncio.Semaphore(max(endpoint.maximum_associations, 1))
+        self._used: set[Association] = set()
+        self._idle: dict[Association, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(
+        self,
+        proposal: Proposal,
+        operation: Callable[[Association], Awaitable[Result]],
+    ) -> Result:
+        """Do ``operation`` on an association and give it back."""
+        association, result = await self.start(proposal, operation)
+        self.give_back(association)
+        return result
+
+    async def start(
+        self,
+        proposal: Proposal,
+        operation: Callable[[Association], Awaitable[Result]],
+    ) -> tuple[Association, Result]:
+        """Do ``operation`` on an association, kept or new; the caller gives it back.
+
+        An archive may close a kept association at the moment it is used; then the
+        operation is done once more on a new one, unless answers had come already.
+        """
+        association = await self._acquire(proposal)
+        try:
+            return association, await operation(association)
+        except AssociationLostError:
+            self.give_back(association)
+            if not association.was_kept or association.has_heard:
+                raise
+        except BaseException:
+            self.give_back(association)
+            raise
+        self._drop_idle()
+        association = await self._acquire(proposal)
+        try:
+            return association, await operation(association)
+        except BaseException:
+            self.give_back(association)
+            raise
+
+    async def _acquire(self, proposal: Proposal) -> Association:
+        await self._slots.acquire()
+        try:
+            association = self._take(proposal) or await self._open(proposal)
+        except BaseException:
+            self._slots.release()
+            raise
+        self._used.add(association)
+        return association
+
+    def _take(self, proposal: Proposal) -> Association | None:
+        """The idle association used last that fits."""
+        for association in reversed(self._idle):
+            if association.proposal == proposal and association.is_usable:
+                self._idle.pop(association).cancel()
+                association.was_kept = True
+                return association
+        return None
+
+    async def _open(self, proposal: Proposal) -> Association:
+        self._forget_closed()
+        if self._idle and len(self._idle) + len(self._used) >= self._maximum:
+            oldest = next(iter(self._idle))
+            self._idle.pop(oldest).cancel()
+            await oldest.release()
+        return await associate(self.endpoint, proposal)
+
+    @property
+    def _maximum(self) -> int:
+        return max(self.endpoint.maximum_associations, 1)
+
+    def give_back(self, association: Association) -> None:
+        """Keep it for a while; one that is still busy, as soon as the archive is done."""
+        if association.is_busy:
+            self._start(self._settle(association))
+            return
+        self._used.discard(association)
+        if association.is_usable:
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(IDLE_SECONDS, self._release_idle, association)
+            self._idle[association] = timer
+        elif not association.is_closed:
+            self._start(association.release())
+        self._slots.release()
+
+    async def _settle(self, association: Association) -> None:
+        try:
+            await association.settle(GRACE_SECONDS)
+        finally:
+            self.give_back(association)
+
+    def _release_idle(self, association: Association) -> None:
+        if self._idle.pop(association, None) is not None:
+            self._start(association.release())
+
+    def _forget_closed(self) -> None:
+        for association in [one for one in self._idle if not one.is_usable]:
+            self._idle.pop(association).cancel()
+
+    def _drop_idle(self) -> None:
+        """The archive closed one of them; the others are as old."""
+        for association in list(self._idle):
+            self._idle.pop(association).cancel()
+            self._start(association.release())
+
+    def _start(self, coroutine: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Release what is idle, abort what is in use."""
+        _pools.get(asyncio.get_running_loop(), {}).pop(self.endpoint, None)
+        for association in list(self._used):
+            association.abort()
+            self._start(association.release())
+        self._drop_idle()
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)

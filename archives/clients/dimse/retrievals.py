@@ -1,0 +1,87 @@
+"""Which presentation contexts an instance is retrieved with, and its association."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from archives.clients import matches as tags
+from archives.clients.base import DimseEndpoint
+from archives.clients.dimse import failures
+from archives.clients.dimse.association import Association
+from archives.clients.dimse.keys import IMAGE, Keys
+from archives.clients.dimse.knowledge import knowledge_of
+from archives.clients.dimse.negotiation import retrieval_proposal
+from archives.clients.dimse.pool import pool_of
+from archives.clients.dimse.queries import Queries, within
+from archives.clients.dimse.retrieval import Retrieval, retrieve
+from archives.entities import InstanceIdentifier
+from archives.errors import (
+    ArchiveRefusedError,
+    ArchiveResponseError,
+    InstanceNotFoundError,
+)
+
+
+@asynccontextmanager
+async def retrieve_instance(
+    endpoint: DimseEndpoint, identifier: InstanceIdentifier
+) -> AsyncIterator[Retrieval]:
+    """One instance, in the transfer syntax it is stored in if the archive agrees."""
+    async with within(endpoint):
+        association, retrieval = await _start(endpoint, identifier)
+    try:
+        yield retrieval
+    finally:
+        if not retrieval.is_whole:
+            association.abort()
+        pool_of(endpoint).give_back(association)
+
+
+async def _start(
+    endpoint: DimseEndpoint, identifier: InstanceIdentifier
+) -> tuple[Association, Retrieval]:
+    """Instances of a series are nearly always of one class, so one query is enough."""
+    knowledge = knowledge_of(endpoint)
+    remembered = knowledge.sop_classes.get(identifier.series_instance_uid)
+    if remembered:
+        try:
+            return await _retrieve_as(endpoint, identifier, remembered)
+        except (ArchiveRefusedError, InstanceNotFoundError):
+            raise
+        except ArchiveResponseError:
+            sop_class_uid = await _sop_class(endpoint, identifier)
+            if sop_class_uid == remembered:
+                raise
+    else:
+        sop_class_uid = await _sop_class(endpoint, identifier)
+    if sop_class_uid:
+        knowledge.remember_sop_class(identifier.series_instance_uid, sop_class_uid)
+    return await _retrieve_as(endpoint, identifier, sop_class_uid)
+
+
+async def _retrieve_as(
+    endpoint: DimseEndpoint, identifier: InstanceIdentifier, sop_class_uid: str
+) -> tuple[Association, Retrieval]:
+    async def start(association: Association) -> Retrieval:
+        return await retrieve(association, identifier)
+
+    proposal = retrieval_proposal(endpoint.root, sop_class_uid)
+    return await pool_of(endpoint).start(proposal, start)
+
+
+async def _sop_class(endpoint: DimseEndpoint, identifier: InstanceIdentifier) -> str:
+    """Of an instance; empty if the archive does not tell."""
+    keys: Keys = {
+        tags.STUDY_INSTANCE_UID: identifier.study_instance_uid,
+        tags.SERIES_INSTANCE_UID: identifier.series_instance_uid,
+        tags.SOP_INSTANCE_UID: identifier.sop_instance_uid,
+        tags.SOP_CLASS_UID: "",
+    }
+    try:
+        found = await Queries(endpoint).attributes(IMAGE, keys, limit=1)
+    except ArchiveResponseError:
+        return ""
+    if not found:
+        raise failures.not_found(endpoint)
+    return found[0].get(tags.SOP_CLASS_UID, "")

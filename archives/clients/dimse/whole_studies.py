@@ -1,0 +1,279 @@
+"""Everything a manifest needs, in the fewest queries the archive answers completely.
+
+Three questions are enough where the archive takes them: STUDY, SERIES, and one IMAGE
+level query over whole studies. The last is relational (PS3.4 C.4.1.2.2.2); some archives
+refuse it or answer a part, so counts are compared, and what is missing is asked for
+series by series, as every archive must support.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from archives.clients import matches as tags
+from archives.clients.base import DimseEndpoint, ProgressCallback
+from archives.clients.dimse.dataset import Elements
+from archives.clients.dimse.failures import AssociationLostError
+from archives.clients.dimse.hierarchy import Hierarchy, SeriesNode, StudyNode
+from archives.clients.dimse.keys import (
+    IMAGE,
+    MANIFEST_INSTANCE_KEYS,
+    SERIES,
+    SERIES_KEYS,
+    STUDY,
+    STUDY_KEYS,
+    Keys,
+    uid_list,
+)
+from archives.clients.dimse.knowledge import knowledge_of
+from archives.clients.dimse.queries import Queries, together
+from archives.clients.dimse.relational import resolve_parents
+from archives.clients.matches import study_of
+from archives.clients.selection import belongs_whole, restrict
+from archives.entities import Selection, Study, WholeStudies
+from archives.errors import ArchiveResponseError
+
+# A query stays below 4 KiB, and an archive with long lists below its limits.
+_UIDS_PER_QUERY: Final = 50
+# More are shared out over several associations.
+_INSTANCES_PER_QUERY: Final = 1000
+
+
+async def find_whole_studies(
+    endpoint: DimseEndpoint,
+    selection: Selection,
+    on_progress: ProgressCallback | None,
+) -> WholeStudies:
+    search = _Search(endpoint, selection, on_progress)
+    await search.run()
+    return search.result()
+
+
+class _Search:
+    def __init__(
+        self,
+        endpoint: DimseEndpoint,
+        selection: Selection,
+        on_progress: ProgressCallback | None,
+    ) -> None:
+        self._selection = selection
+        self._queries = Queries(endpoint)
+        self._hierarchy = Hierarchy(self._queries.decoder, on_progress)
+        self._on_progress = on_progress
+        self._knowledge = knowledge_of(endpoint)
+        self._wanted_uids: set[str] = set()
+        self._dropped_uids: set[str] = set()
+
+    async def run(self) -> None:
+        selection = await resolve_parents(self._queries, self._selection)
+        self._selection = selection
+        whole = list(dict.fromkeys(selection.study_instance_uids))
+        parts = _parts(selection, set(whole))
+        self._wanted_uids.update(whole, parts)
+        await together(
+            *(self._named(uids) for uids in _chunks(whole)),
+            *(self._part(uid, series_uids) for uid, series_uids in parts.items()),
+            *(self._searched(keys) for keys in _searches(selection)),
+        )
+        await self._complete_whole_studies()
+        if self._on_progress is not None:
+            self._on_progress(self._hierarchy.progress())
+
+    def result(self) -> WholeStudies:
+        studies, missing = [], 0
+        for node in self._hierarchy.studies.values():
+            if node.study is None:
+                continue
+            if belongs_whole(node.study, self._selection):
+                missing += max((node.expected or 0) - node.found, 0)
+            else:
+                missing += sum(map(_missing, node.series.values()))
+            study = restrict(node.build(), self._selection)
+            if study.series:
+                studies.append(study)
+        return WholeStudies(
+            studies=tuple(studies),
+            is_truncated=self._queries.is_capped or missing > 0,
+            missing_instances=missing,
+            dropped_studies=len(self._dropped_uids),
+        )
+
+    # Whole studies
+
+    async def _named(self, uids: list[str]) -> None:
+        """Studies whose UIDs are known: all levels at once."""
+        await together(
+            self._studies_and_series(uids), self._whole_images(frozenset(uids))
+        )
+
+    async def _studies_and_series(self, uids: list[str]) -> None:
+        found = await self._studies({tags.STUDY_INSTANCE_UID: uid_list(uids)})
+        if len(uids) > 1 and not found.issuperset(uids):
+            # no answer to a list need not mean that there are none
+            rest = [uid for uid in uids if uid not in found]
+            keys = [{tags.STUDY_INSTANCE_UID: uid} for uid in rest]
+            await together(*map(self._studies, keys))
+        await self._series(frozenset(uids))
+
+    async def _searched(self, keys: Keys) -> None:
+        """Studies of a patient or with an accession number."""
+        found = await self._studies(keys) - self._wanted_uids
+        self._wanted_uids |= found
+        nodes = [self._hierarchy.study(uid) for uid in found]
+        await together(
+            *(
+                query
+                for chunk in _shares(nodes)
+                for query in (self._series(chunk), self._whole_images(chunk))
+            )
+        )
+
+    async def _studies(self, keys: Keys) -> set[str]:
+        """Ask at STUDY level; the UIDs of answers that belong to the selection."""
+        found: set[str] = set()
+        for attributes in await self._queries.attributes(STUDY, STUDY_KEYS | keys):
+            study = study_of(attributes)
+            if self._belongs(study):
+                self._hierarchy.add_study(study)
+                found.add(study.study_instance_uid)
+            else:
+                self._dropped_uids.add(study.study_instance_uid)
+        return found
+
+    def _belongs(self, study: Study) -> bool:
+        uid = study.study_instance_uid
+        if not uid:
+            return False
+        return uid in self._wanted_uids or belongs_whole(study, self._selection)
+
+    async def _series(self, study_uids: frozenset[str]) -> None:
+        def take(elements: Elements) -> bool:
+            self._hierarchy.add_series(elements, study_uids)
+            return True
+
+        keys = SERIES_KEYS | {tags.STUDY_INSTANCE_UID: uid_list(study_uids)}
+        try:
+            await self._queries.each(SERIES, keys, take)
+        except ArchiveResponseError:
+            if len(study_uids) == 1:
+                raise
+            # a list is relational at this level: asked again study by study
+
+    async def _whole_images(self, study_uids: frozenset[str]) -> None:
+        """One IMAGE level query over whole studies, unless it is known to be in vain."""
+        nodes = [self._hierarchy.study(uid) for uid in study_uids]
+        expected = sum(node.expected or 0 for node in nodes)
+        if not self._knowledge.answers_whole_studies(expected):
+            return
+
+        def take(elements: Elements) -> bool:
+            self._hierarchy.add_instance(elements, study_uids)
+            return True
+
+        keys = {tags.STUDY_INSTANCE_UID: uid_list(study_uids)}
+        try:
+            await self._queries.each(IMAGE, MANIFEST_INSTANCE_KEYS | keys, take)
+        except ArchiveResponseError:
+            self._knowledge.remember_limit(0)
+        except AssociationLostError:
+            pass  # some abort what they do not support; if it is down, the rest says so
+
+    async def _complete_whole_studies(self) -> None:
+        incomplete = [
+            node
+            for node in self._hierarchy.studies.values()
+            if node.study is not None
+            and belongs_whole(node.study, self._selection)
+            and not node.is_complete
+        ]
+        await together(*map(self._complete, incomplete))
+
+    async def _complete(self, node: StudyNode) -> None:
+        """SERIES, then IMAGE for each series that is not known to be complete."""
+        answered = node.found
+        await self._series(frozenset({node.uid}))
+        rest = [series for series in node.series.values() if not series.is_complete]
+        await together(*(self._images(node.uid, series.uid) for series in rest))
+        if node.found > answered:
+            self._knowledge.remember_limit(node.found)
+
+    # Selected series and instances
+
+    async def _part(self, study_uid: str, series_uids: list[str]) -> None:
+        """A study of which series are selected; no series means an unknown one."""
+        study = frozenset({study_uid})
+        await together(
+            self._studies({tags.STUDY_INSTANCE_UID: study_uid}),
+            self._series(study),
+            *(self._images(study_uid, series_uid) for series_uid in series_uids),
+        )
+        if not series_uids:
+            series = self._hierarchy.study(study_uid).series
+            await together(*(self._images(study_uid, uid) for uid in list(series)))
+
+    async def _images(self, study_uid: str, series_uid: str) -> None:
+        def take(elements: Elements) -> bool:
+            self._hierarchy.add_instance(elements, frozenset({study_uid}), series_uid)
+            return True
+
+        keys = {
+            tags.STUDY_INSTANCE_UID: study_uid,
+            tags.SERIES_INSTANCE_UID: series_uid,
+        }
+        await self._queries.each(IMAGE, MANIFEST_INSTANCE_KEYS | keys, take)
+
+
+def _searches(selection: Selection) -> Iterator[Keys]:
+    # the issuer is compared in the answers: archives that keep none would find nothing
+    for patient_id in dict.fromkeys(one.patient_id for one in selection.patients):
+        if patient_id.strip():
+            yield {tags.PATIENT_ID: patient_id}
+    for accession_number in dict.fromkeys(selection.accession_numbers):
+        if accession_number.strip():
+            yield {tags.ACCESSION_NUMBER: accession_number}
+
+
+def _parts(selection: Selection, whole: set[str]) -> dict[str, list[str]]:
+    """Study UID -> selected series, none if an instance's series is unknown."""
+    parts: dict[str, list[str]] = {}
+    unknown = set()
+    for one in (*selection.series, *selection.instances):
+        study_uid = one.study_instance_uid
+        if not study_uid or study_uid in whole:
+            continue
+        series_uids = parts.setdefault(study_uid, [])
+        if not one.series_instance_uid:
+            unknown.add(study_uid)
+        elif one.series_instance_uid not in series_uids:
+            series_uids.append(one.series_instance_uid)
+    return parts | {study_uid: [] for study_uid in unknown}
+
+
+def _chunks(uids: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(uids), _UIDS_PER_QUERY):
+        yield uids[start : start + _UIDS_PER_QUERY]
+
+
+def _shares(nodes: Iterable[StudyNode]) -> Iterator[frozenset[str]]:
+    """Studies in groups that are worth an association each."""
+    share: set[str] = set()
+    instances = 0
+    for node in nodes:
+        expected = node.expected or 0
+        if share and (
+            len(share) >= _UIDS_PER_QUERY or instances + expected > _INSTANCES_PER_QUERY
+        ):
+            yield frozenset(share)
+            share, instances = set(), 0
+        share.add(node.uid)
+        instances += expected
+    if share:
+        yield frozenset(share)
+
+
+def _missing(series: SeriesNode) -> int:
+    if series.series is None or not series.instances:
+        return 0
+    expected = series.series.number_of_series_related_instances
+    return max((expected or 0) - len(series.instances), 0)
