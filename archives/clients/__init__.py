@@ -6,12 +6,14 @@ from archives.clients.base import (
     DimseEndpoint,
     Endpoint,
 )
+from archives.clients.pool import close_connections
 
 __all__ = [
     "ArchiveClient",
     "DicomWebEndpoint",
     "DimseEndpoint",
     "Endpoint",
+    "close_connections",
     "open_client",
 ]
 

@@ -16,7 +16,14 @@ from archives.clients.dicomweb.search import Answers, Level, Search, path_to
 from archives.clients.dicomweb.verification import verify
 from archives.clients.dicomweb.whole_studies import find_whole_studies
 from archives.clients.http import HttpSession
-from archives.clients.matches import Attributes, instance_of, series_of, study_of
+from archives.clients.matches import (
+    SERIES_INSTANCE_UID,
+    STUDY_INSTANCE_UID,
+    Attributes,
+    instance_of,
+    series_of,
+    study_of,
+)
 from archives.clients.parallel import run_all
 from archives.entities import (
     Instance,
@@ -75,7 +82,12 @@ class DicomWebClient:
 
     async def find_series(self, study_instance_uid: str) -> tuple[Series, ...]:
         path = path_to("studies", study_instance_uid, "series")
-        return tuple(map(series_of, await self._find(Level.SERIES, path, SERIES_TAGS)))
+        found = await self._find(Level.SERIES, path, (*SERIES_TAGS, STUDY_INSTANCE_UID))
+        return tuple(
+            series_of(match)
+            for match in found
+            if match.get(STUDY_INSTANCE_UID) in (None, "", study_instance_uid)
+        )
 
     async def find_instances(
         self, study_instance_uid: str, series_instance_uid: str
@@ -83,8 +95,11 @@ class DicomWebClient:
         path = path_to(
             "studies", study_instance_uid, "series", series_instance_uid, "instances"
         )
+        found = await self._find(Level.INSTANCES, path, INSTANCE_TAGS)
         return tuple(
-            map(instance_of, await self._find(Level.INSTANCES, path, INSTANCE_TAGS))
+            instance_of(match)
+            for match in found
+            if match.get(SERIES_INSTANCE_UID) in (None, "", series_instance_uid)
         )
 
     async def find_whole_studies(

@@ -79,10 +79,14 @@ async def _find_by_key(
         belongs(study_of(each), selection) for each in answers.matches
     ):
         return answers
-    wider = await _find(search, [(name, pattern)])
+    # One page: a pattern of a few characters may match half of the archive.
+    limit = search.endpoint.page_size
+    wider = await _find(search, [(name, pattern)], limit=limit)
+    is_cut = len(wider.matches) == limit
     wider.matches = [
         each for each in wider.matches if belongs(study_of(each), selection)
     ]
+    wider.is_truncated = is_cut and not wider.matches
     return wider
 
 
@@ -126,10 +130,14 @@ async def _find_by_list(search: Search, uids: Sequence[str]) -> Answers:
 
 
 async def _find(
-    search: Search, keys: Parameters, *, expected: int | None = None
+    search: Search,
+    keys: Parameters,
+    *,
+    expected: int | None = None,
+    limit: int | None = None,
 ) -> Answers:
     return await search.find(
-        Level.STUDIES, "studies", keys, STUDY_TAGS, expected=expected
+        Level.STUDIES, "studies", keys, STUDY_TAGS, expected=expected, limit=limit
     )
 
 

@@ -37,5 +37,5 @@ def widened(value: str) -> str:
             pattern += character
         elif not pattern.endswith("*"):
             pattern += "*"
-    is_selective = len(pattern.replace("*", "").replace("?", "")) >= 3
+    is_selective = len(pattern.replace("*", "").replace("?", "")) >= 2
     return pattern if is_selective and pattern != value else ""
