@@ -259,7 +259,8 @@ class Archive(models.Model):
         return self.name
 
     def clean(self) -> None:
-        """Errors for the fields the chosen protocol needs."""
+        """Errors for the fields the chosen protocol needs; resets those it can't use."""
+        self.reset_unused_fields()
         errors: dict[str, str] = {}
         if self.protocol == self.Protocol.DIMSE:
             for field in ("host", "port", "called_ae_title", "calling_ae_title"):
@@ -324,11 +325,12 @@ class Archive(models.Model):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.called_ae_title}@{host}:{self.port}"
 
-    def reset_unused_fields(self) -> None:
-        """Back to their defaults with all settings the archive can't use.
+    def has_secret(self, name: str) -> bool:
+        """Whether something is stored in a secret field, readable or not."""
+        return bool(self.__dict__.get(name))
 
-        Those of the other protocol, and the credentials of another authentication.
-        """
+    def reset_unused_fields(self) -> None:
+        """Give settings of the other protocol or authentication their defaults back."""
         is_dimse = self.protocol == self.Protocol.DIMSE
         unused = list(DICOMWEB_FIELDS if is_dimse else DIMSE_FIELDS)
         if self.authentication != self.Authentication.BASIC:

@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 
 from archives.entities import Selection
 from archives.models import Archive
-from launcher import store, tasks, weasis
+from launcher import store, tasks
 from launcher.criteria import selection_digest, selection_to_json
 from launcher.models import (
     ApiClient,
@@ -74,7 +74,7 @@ def start_launch(
             build.delete()  # and the launches that joined it meanwhile
             raise QueueUnavailableError from error
     manifest_url = f"{settings.VIEWERHUB_PUBLIC_URL}/m/{token}"
-    uri = _uri(manifest_url, selection, archives, template)
+    uri = template.uri(manifest_url, selection, archives)
     return StartedLaunch(launch=launch, uri=uri, manifest_url=manifest_url)
 
 
@@ -103,27 +103,6 @@ def _join_build(
     except IntegrityError:  # the same launch a moment earlier
         return Build.objects.get(flight=flight), False
     return build, True
-
-
-def _uri(
-    manifest_url: str,
-    selection: Selection,
-    archives: Sequence[Archive],
-    template: LaunchTemplate,
-) -> str:
-    """The template's way where the archives and the selection allow it."""
-    options = template.options()
-    if template.mode == LaunchTemplate.Mode.DICOM_RS and all(
-        archive.protocol == Archive.Protocol.DICOMWEB
-        and archive.images == Archive.Images.DIRECT
-        for archive in archives
-    ):
-        try:
-            urls = [archive.url.rstrip("/") for archive in archives]
-            return weasis.open_dicom_rs(urls, selection, options)
-        except weasis.NotCarriableError:
-            pass  # a manifest carries everything
-    return weasis.open_manifest(manifest_url, options)
 
 
 def relaunch(launch: Launch, *, user: User) -> StartedLaunch:

@@ -1,0 +1,256 @@
+"""Administration of archives; the same with Unfold's look and without."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import Field, ManyToManyField, QuerySet
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+)
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from archives.fields import EncryptedTextField
+from archives.forms import (
+    FOLDED_SECTIONS,
+    FORMS,
+    SECTIONS,
+    ArchiveForm,
+    CheckboxSelectMultiple,
+    SecretInput,
+    SecretTextarea,
+)
+from archives.models import SECRET_FIELDS, Archive
+from archives.verification import Verification, verify
+
+if TYPE_CHECKING or not apps.is_installed("unfold"):
+    from django.contrib.admin import ModelAdmin
+else:
+    from unfold.admin import ModelAdmin
+
+
+@admin.register(Archive)
+class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
+    list_display = [
+        "name",
+        "protocol_name",
+        "address",
+        "is_enabled",
+        "position",
+        "state",
+        "last_success",
+        "last_error",
+        "latency",
+    ]
+    list_filter = ["protocol", "is_enabled", "groups"]
+    search_fields = ["name", "slug", "host", "url", "called_ae_title"]
+    prepopulated_fields = {"slug": ["name"]}
+    actions = ["verify_connection"]
+    formfield_overrides = {
+        EncryptedTextField: {"widget": SecretInput},
+        ManyToManyField: {"widget": CheckboxSelectMultiple},
+    }
+
+    class Media:
+        css = {"all": ["viewerhub/admin.css"]}
+        js = ["viewerhub/admin.js"]
+
+    # The list
+
+    @admin.display(description="protocol", ordering="protocol")
+    def protocol_name(self, archive: Archive) -> str:
+        return archive.get_protocol_display().partition(" ")[0]
+
+    @admin.display(description="state")
+    def state(self, archive: Archive) -> SafeString:
+        succeeded, failed = archive.last_success, archive.last_error
+        if succeeded and (not failed or failed <= succeeded):
+            kind, icon, word = "ok", "✓", "Working"
+        elif failed:
+            kind, icon, word = "bad", "✗", "Failing"
+        else:
+            kind, icon, word = "none", "–", "Not verified"
+        return format_html(
+            '<span class="vh-state vh-{}" title="{}">'
+            '<span aria-hidden="true">{}</span> {}</span>',
+            kind,
+            archive.last_message,
+            icon,
+            word,
+        )
+
+    @admin.display(description="latency", ordering="last_milliseconds")
+    def latency(self, archive: Archive) -> str | None:
+        duration = archive.last_milliseconds
+        return None if duration is None else f"{duration} ms"
+
+    @admin.action(description="Verify connection", permissions=["change"])
+    def verify_connection(
+        self, request: HttpRequest, archives: QuerySet[Archive]
+    ) -> None:
+        for archive, verification in verify(archives):
+            self._tell(request, archive, verification)
+
+    def _tell(
+        self, request: HttpRequest, archive: Archive, verification: Verification
+    ) -> None:
+        duration = f"{verification.milliseconds} ms"
+        if failure := verification.failure:
+            text = f"{archive.name} ({duration}): {failure.name}: {failure.message}"
+            self.message_user(request, text, messages.ERROR)
+        else:
+            text = f"{archive.name}: everything works ({duration})."
+            self.message_user(request, text, messages.SUCCESS)
+
+    # The form of the chosen protocol
+
+    def _protocol(self, request: HttpRequest, archive: Archive | None) -> str:
+        """The protocol whose fields are asked; empty until one is chosen."""
+        chosen = request.POST.get("protocol") or request.GET.get("protocol") or ""
+        if chosen in FORMS:
+            return chosen
+        return archive.protocol if archive else ""
+
+    def get_fieldsets(self, request: HttpRequest, obj: Archive | None = None) -> Any:
+        may_write = (
+            self.has_change_permission(request, obj)
+            if obj
+            else self.has_add_permission(request)
+        )
+        fieldsets = []
+        for title, names in SECTIONS.get(self._protocol(request, obj), ()):
+            fields: list[str] = []
+            for name in names:
+                # A field that may only be viewed is shown with its value.
+                if may_write or name not in SECRET_FIELDS:
+                    fields.append(name)
+                if may_write and name in SECRET_FIELDS and obj and obj.has_secret(name):
+                    fields.append(f"clear_{name}")
+            classes = ["collapse"] if title in FOLDED_SECTIONS else []
+            fieldsets.append((title, {"fields": fields, "classes": classes}))
+        return fieldsets
+
+    def get_form(
+        self,
+        request: HttpRequest,
+        obj: Archive | None = None,
+        change: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        form = FORMS.get(self._protocol(request, obj), ArchiveForm)
+        return super().get_form(request, obj, change, form=form, **kwargs)
+
+    def formfield_for_dbfield(
+        self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any
+    ) -> Any:
+        if db_field.name == "client_key":
+            kwargs["widget"] = SecretTextarea
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    def add_view(
+        self,
+        request: HttpRequest,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        if self._protocol(request, None):
+            return super().add_view(request, form_url, extra_context)
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Add archive",
+            "opts": self.opts,
+            "media": self.media,
+            "protocols": self._protocol_links(request, ""),
+        }
+        return TemplateResponse(
+            request, "admin/archives/archive/choose_protocol.html", context
+        )
+
+    def _protocol_links(
+        self, request: HttpRequest, current: str
+    ) -> list[dict[str, Any]]:
+        links = []
+        for protocol in Archive.Protocol:
+            query = request.GET.copy()
+            query["protocol"] = protocol.value
+            name, _, services = str(protocol.label).partition(" ")
+            links.append(
+                {
+                    "name": name,
+                    "services": services.strip("()"),
+                    "url": f"?{query.urlencode()}",
+                    "is_current": protocol == current,
+                }
+            )
+        return links
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Archive | None = None,
+    ) -> HttpResponse:
+        protocol = self._protocol(request, obj)
+        may_verify = bool(obj) and self.has_change_permission(request, obj)
+        context |= {
+            "protocol": protocol,
+            "protocols": self._protocol_links(request, protocol),
+            "may_verify": may_verify,
+            "may_write": may_verify or add,
+            "verification": Verification.last_of(obj) if obj else None,
+        }
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    # Verifying one archive
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.verify_view)
+        verify_path = path(
+            "<path:object_id>/verify/", view, name="archives_archive_verify"
+        )
+        return [verify_path, *super().get_urls()]
+
+    def verify_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Verify the archive as it is saved, and show its page with the result."""
+        archive = self.get_object(request, unquote(object_id))
+        if archive is None:
+            raise Http404
+        if not self.has_change_permission(request, archive):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        return self._verified(request, archive)
+
+    def _verified(self, request: HttpRequest, archive: Archive) -> HttpResponse:
+        [(_, verification)] = verify([archive])
+        self._tell(request, archive, verification)
+        url = reverse("admin:archives_archive_change", args=[archive.pk])
+        return HttpResponseRedirect(f"{url}#connection")
+
+    def response_add(
+        self, request: HttpRequest, obj: Archive, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        if "_verify" in request.POST and self.has_change_permission(request, obj):
+            return self._verified(request, obj)
+        return super().response_add(request, obj, post_url_continue)
+
+    def response_change(self, request: HttpRequest, obj: Archive) -> HttpResponse:
+        if "_verify" in request.POST:
+            return self._verified(request, obj)
+        return super().response_change(request, obj)

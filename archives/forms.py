@@ -1,0 +1,193 @@
+"""What is asked of an administrator about an archive, for each protocol."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.apps import apps
+
+from archives.fields import SecretUnreadableError
+from archives.models import SECRET_FIELDS, Archive
+
+if apps.is_installed("unfold"):
+    from unfold.widgets import (
+        UnfoldAdminCheckboxSelectMultipleWidget as CheckboxSelectMultiple,
+    )
+    from unfold.widgets import UnfoldAdminPasswordWidget as PasswordInput
+    from unfold.widgets import UnfoldAdminTextareaWidget as Textarea
+else:
+    from django.contrib.admin.widgets import AdminTextareaWidget as Textarea
+    from django.forms import CheckboxSelectMultiple, PasswordInput
+
+__all__ = [
+    "FOLDED_SECTIONS",
+    "FORMS",
+    "SECTIONS",
+    "ArchiveForm",
+    "CheckboxSelectMultiple",
+    "SecretInput",
+    "SecretTextarea",
+]
+
+
+class SecretInput(PasswordInput):  # type: ignore[misc]
+    """A password that is written but never shown again."""
+
+    def __init__(self, attrs: dict[str, Any] | None = None) -> None:
+        super().__init__({"autocomplete": "new-password", **(attrs or {})})
+
+
+class SecretTextarea(Textarea):  # type: ignore[misc]
+    """A secret of several lines that is written but never shown again."""
+
+    def __init__(self, attrs: dict[str, Any] | None = None) -> None:
+        settings = {"autocomplete": "off", "spellcheck": "false", "rows": 4}
+        super().__init__({**settings, **(attrs or {})})
+
+    def format_value(self, value: Any) -> None:
+        return None
+
+
+def _clear_box(what: str) -> forms.BooleanField:
+    return forms.BooleanField(required=False, label=f"Remove the stored {what}")
+
+
+class ArchiveForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Settings of one protocol. Secrets left blank stay as they are.
+
+    Each secret ``x`` has a box ``clear_x`` as long as one is stored.
+    """
+
+    protocol = ""
+
+    clear_dimse_passcode = _clear_box("passcode")
+    clear_password = _clear_box("password")
+    clear_bearer_token = _clear_box("token")
+    clear_client_key = _clear_box("private key")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        archive = kwargs.get("instance") or Archive()
+        stored = [name for name in SECRET_FIELDS if archive.has_secret(name)]
+        self._unreadable = [name for name in stored if not _is_readable(archive, name)]
+        super().__init__(*args, **{**kwargs, "instance": archive})
+        if self.protocol:
+            archive.protocol = self.protocol
+        for name in SECRET_FIELDS:
+            if name in self.fields and name in stored:
+                self._keep_blank(name)
+            else:
+                del self.fields[f"clear_{name}"]
+            self.initial.pop(name, None)
+
+    def _keep_blank(self, name: str) -> None:
+        field = self.fields[name]
+        lost = name in self._unreadable
+        state = "can't be read any more" if lost else "is stored"
+        keep = "Enter it again, or remove it." if lost else "Leave blank to keep it."
+        field.help_text = f"{field.help_text} A value {state}. {keep}".strip()
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        for name in SECRET_FIELDS:
+            if f"clear_{name}" in self.fields and name in cleaned:
+                cleaned[name] = self._new_secret(name, cleaned)
+        return cleaned
+
+    def _new_secret(self, name: str, cleaned: dict[str, Any]) -> str:
+        entered = str(cleaned[name])
+        if cleaned.get(f"clear_{name}"):
+            if entered:
+                self.add_error(
+                    name, "Either enter a new value or remove the stored one."
+                )
+            return ""
+        if not entered and name in self._unreadable:
+            message = (
+                "The stored value can't be read any more. Enter it again, or remove it."
+            )
+            self.add_error(name, message)
+        return entered or str(getattr(self.instance, name))
+
+
+def _is_readable(archive: Archive, name: str) -> bool:
+    """Whether the stored secret can be decrypted; blank on the instance if not."""
+    try:
+        getattr(archive, name)
+    except SecretUnreadableError:
+        setattr(archive, name, "")
+        return False
+    return True
+
+
+class DimseArchiveForm(ArchiveForm):
+    protocol = Archive.Protocol.DIMSE
+
+
+class DicomWebArchiveForm(ArchiveForm):
+    protocol = Archive.Protocol.DICOMWEB
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "maximum_associations" in self.fields:
+            self.fields["maximum_associations"].label = "Maximum connections"
+
+
+FORMS: dict[str, type[ArchiveForm]] = {
+    Archive.Protocol.DIMSE: DimseArchiveForm,
+    Archive.Protocol.DICOMWEB: DicomWebArchiveForm,
+}
+_GENERAL = ("name", "slug", "is_enabled", "position")
+_CERTIFICATES = ("ca_certificates", "client_certificate", "client_key")
+_ACCESS = ("groups", "images")
+Sections = tuple[tuple[str, tuple[str, ...]], ...]
+SECTIONS: dict[str, Sections] = {
+    Archive.Protocol.DIMSE: (
+        ("General", _GENERAL),
+        (
+            "Connection",
+            (
+                "host",
+                "port",
+                "called_ae_title",
+                "calling_ae_title",
+                "root",
+                "specific_character_set",
+                "dimse_username",
+                "dimse_passcode",
+                "maximum_associations",
+            ),
+        ),
+        ("TLS", ("use_tls", *_CERTIFICATES, "check_hostname")),
+        (
+            "Timeouts",
+            (
+                "connect_timeout",
+                "association_timeout",
+                "answer_timeout",
+                "total_timeout",
+            ),
+        ),
+        ("Access", (*_ACCESS, "wado_uri_url")),
+    ),
+    Archive.Protocol.DICOMWEB: (
+        ("General", _GENERAL),
+        (
+            "Connection",
+            (
+                "url",
+                "wado_uri_url",
+                "authentication",
+                "username",
+                "password",
+                "bearer_token",
+                "page_size",
+                "maximum_associations",
+            ),
+        ),
+        ("TLS", (*_CERTIFICATES, "check_hostname")),
+        ("Timeouts", ("connect_timeout", "answer_timeout", "total_timeout")),
+        ("Access", _ACCESS),
+    ),
+}
+FOLDED_SECTIONS = {"TLS", "Timeouts"}

@@ -1,0 +1,7 @@
+"""Administration of the launcher; the same with Unfold's look and without."""
+
+from launcher.admin.clients import ApiClientAdmin
+from launcher.admin.launches import LaunchAdmin
+from launcher.admin.templates import LaunchTemplateAdmin
+
+__all__ = ["ApiClientAdmin", "LaunchAdmin", "LaunchTemplateAdmin"]

@@ -1,0 +1,121 @@
+"""API clients and their keys, which are shown once and kept as a hash."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from launcher.admin.base import BaseAdmin
+from launcher.forms import ApiClientForm
+from launcher.models import ApiClient
+
+
+@admin.register(ApiClient)
+class ApiClientAdmin(BaseAdmin):
+    form = ApiClientForm
+    list_display = ["name", "state", "scope_names", "prefix", "expires", "last_used"]
+    list_filter = ["is_enabled", "archives"]
+    search_fields = ["name", "key_prefix"]
+    readonly_fields = ["scope_names", "prefix", "created", "last_used"]
+
+    @admin.display(description="state")
+    def state(self, client: ApiClient) -> SafeString:
+        kind, icon, word = "ok", "✓", "Active"
+        if not client.is_enabled:
+            kind, icon, word = "none", "–", "Disabled"
+        elif client.expires and client.expires <= timezone.now():
+            kind, icon, word = "bad", "✗", "Expired"
+        return format_html(
+            '<span class="vh-state vh-{}"><span aria-hidden="true">{}</span> {}</span>',
+            kind,
+            icon,
+            word,
+        )
+
+    @admin.display(description="scopes")
+    def scope_names(self, client: ApiClient) -> str:
+        return ", ".join(client.scopes)
+
+    @admin.display(description="key begins with")
+    def prefix(self, client: ApiClient) -> str:
+        return f"{client.key_prefix}…" if client.key_prefix else ""
+
+    def get_fieldsets(self, request: HttpRequest, obj: ApiClient | None = None) -> Any:
+        may_write = obj is None or self.has_change_permission(request, obj)
+        rights = ["scopes" if may_write else "scope_names", "archives"]
+        fieldsets: list[Any] = [
+            ("General", {"fields": ["name", "is_enabled", "expires"]}),
+            ("Rights", {"fields": rights}),
+        ]
+        if obj:
+            fieldsets.append(("Key", {"fields": ["prefix", "created", "last_used"]}))
+        return fieldsets
+
+    # The key
+
+    def save_model(
+        self, request: HttpRequest, obj: ApiClient, form: Any, change: bool
+    ) -> None:
+        if not change:
+            # Answered by response_add. It is never stored, nor sent in a cookie as
+            # messages are.
+            request.issued_key = obj.issue_key()  # type: ignore[attr-defined]
+        super().save_model(request, obj, form, change)
+
+    def response_add(
+        self,
+        request: HttpRequest,
+        obj: ApiClient,
+        post_url_continue: str | None = None,
+    ) -> HttpResponse:
+        key: str = request.issued_key  # type: ignore[attr-defined]
+        return self._show_key(request, obj, key)
+
+    def get_urls(self) -> list[URLPattern]:
+        new_key = self.object_action(
+            "new_key", self.has_change_permission, self._new_key
+        )
+        return [new_key, *super().get_urls()]
+
+    def _new_key(self, request: HttpRequest, client: ApiClient) -> HttpResponse:
+        key = client.issue_key()
+        client.save(update_fields=["key_prefix", "key_sha256"])
+        self.log_change(request, client, "Issued a new key.")
+        return self._show_key(request, client, key)
+
+    def _show_key(
+        self, request: HttpRequest, client: ApiClient, key: str
+    ) -> HttpResponse:
+        return TemplateResponse(
+            request,
+            "admin/launcher/apiclient/key.html",
+            {
+                **self.admin_site.each_context(request),
+                "title": f"Key of {client.name}",
+                "opts": self.opts,
+                "media": self.media,
+                "client": client,
+                "key": key,
+            },
+        )
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: ApiClient | None = None,
+    ) -> HttpResponse:
+        context["may_issue_key"] = obj is not None and self.has_change_permission(
+            request, obj
+        )
+        return super().render_change_form(request, context, add, change, form_url, obj)

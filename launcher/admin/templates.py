@@ -1,0 +1,131 @@
+"""Launch templates, with a preview of what Weasis will read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+
+from launcher.admin.base import BaseAdmin
+from launcher.forms import LaunchTemplateForm, TemplatePreviewForm
+from launcher.models import LaunchTemplate
+from launcher.preview import Preview, preview, refused
+
+
+@admin.register(LaunchTemplate)
+class LaunchTemplateAdmin(BaseAdmin):
+    form = LaunchTemplateForm
+    list_display = ["name", "slug", "is_default", "mode", "archive_names"]
+    list_filter = ["mode"]
+    search_fields = ["name", "slug"]
+    prepopulated_fields = {"slug": ["name"]}
+    readonly_fields = ["is_default"]
+
+    @admin.display(description="archives", empty_value="All")
+    def archive_names(self, template: LaunchTemplate) -> str | None:
+        return ", ".join(map(str, template.archives.all())) or None
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).prefetch_related("archives")
+
+    def get_fieldsets(
+        self, request: HttpRequest, obj: LaunchTemplate | None = None
+    ) -> Any:
+        may_write = (
+            self.has_change_permission(request, obj)
+            if obj
+            else self.has_add_permission(request)
+        )
+        is_settled = (obj and obj.is_default) or not may_write
+        default = "is_default" if is_settled else "becomes_default"
+        return [
+            ("General", {"fields": ["name", "slug", default]}),
+            ("Launch", {"fields": ["archives", "mode", "commands"]}),
+            ("Configuration of Weasis", {"fields": ["properties", "cdb", "wcfg"]}),
+        ]
+
+    def save_model(
+        self, request: HttpRequest, obj: LaunchTemplate, form: Any, change: bool
+    ) -> None:
+        super().save_model(request, obj, form, change)
+        if form.cleaned_data.get("becomes_default"):
+            LaunchTemplate.objects.make_default(obj)
+
+    # There is always a default
+
+    def has_delete_permission(
+        self, request: HttpRequest, obj: LaunchTemplate | None = None
+    ) -> bool:
+        is_default = obj is not None and obj.is_default
+        return not is_default and super().has_delete_permission(request, obj)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        deleted, counts, forbidden, protected = super().get_deleted_objects(
+            objs, request
+        )
+        protected = [
+            *protected,
+            *(
+                f"{template}, the default: make another template the default first"
+                for template in objs
+                if template.is_default
+            ),
+        ]
+        return deleted, counts, forbidden, protected
+
+    # The preview
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.preview_view)
+        preview_path = path("preview/", view, name="launcher_launchtemplate_preview")
+        return [preview_path, *super().get_urls()]
+
+    def preview_view(self, request: HttpRequest) -> HttpResponse:
+        """The preview of what the form holds: a page, or its part for the script."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        context = {"preview": self._preview_of_form(request)}
+        if request.headers.get("X-Requested-With") == "fetch":
+            return TemplateResponse(
+                request, "admin/launcher/launchtemplate/_preview.html", context
+            )
+        return TemplateResponse(
+            request,
+            "admin/launcher/launchtemplate/preview.html",
+            {
+                **self.admin_site.each_context(request),
+                "title": "Preview",
+                "opts": self.opts,
+                "media": self.media,
+                **context,
+            },
+        )
+
+    def _preview_of_form(self, request: HttpRequest) -> Preview:
+        form = TemplatePreviewForm(request.POST)
+        if not form.is_valid():
+            return refused(form.errors)
+        return preview(form.instance, form.cleaned_data["archives"])
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: LaunchTemplate | None = None,
+    ) -> HttpResponse:
+        if request.method == "POST":
+            context["preview"] = self._preview_of_form(request)
+        elif obj:
+            context["preview"] = preview(obj, obj.archives.all())
+        else:
+            context["preview"] = preview(LaunchTemplate(), [])
+        return super().render_change_form(request, context, add, change, form_url, obj)

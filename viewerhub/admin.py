@@ -1,0 +1,56 @@
+"""Users and groups with the look of the rest, and nothing of allauth that holds secrets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, User
+from django.http import HttpRequest
+
+# Providers are configured by the environment, and tokens concern nobody.
+for model in (Authenticator, EmailAddress, SocialAccount, SocialApp, SocialToken):
+    if admin.site.is_registered(model):
+        admin.site.unregister(model)
+
+if apps.is_installed("unfold"):
+    from unfold.admin import ModelAdmin
+    from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+    admin.site.unregister([User, Group])
+
+    @admin.register(User)
+    class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
+        form = UserChangeForm
+        add_form = UserCreationForm
+        change_password_form = AdminPasswordChangeForm
+
+    @admin.register(Group)
+    class GroupAdmin(DjangoGroupAdmin, ModelAdmin):  # type: ignore[misc]
+        pass
+
+else:
+    from django.contrib.admin import ModelAdmin
+
+
+@admin.register(Authenticator)
+class AuthenticatorAdmin(ModelAdmin):  # type: ignore[misc]
+    """Second factors, to remove one that a user has lost; never their secrets."""
+
+    list_display = ["user", "type", "created_at", "last_used_at"]
+    list_filter = ["type"]
+    search_fields = ["user__username"]
+    fields = ["user", "type", "created_at", "last_used_at"]
+    readonly_fields = fields
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
