@@ -18,6 +18,9 @@ from weakref import WeakKeyDictionary
 
 from django.conf import settings
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from archives.clients.base import Progress
 from archives.entities import Instance, Patient, Series, Study
@@ -37,7 +40,9 @@ def redis() -> Redis:
             settings.VIEWERHUB_REDIS_URL,
             socket_connect_timeout=2,
             socket_timeout=10,
-            health_check_interval=30,
+            # A connection of the pool may be from before a restart of the server.
+            retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), retries=3),
+            retry_on_error=[RedisConnectionError],
         )
     return _connections[loop]
 

@@ -1,0 +1,179 @@
+"""The image gateway: what a launch's token opens, and that nothing else does."""
+
+import asyncio
+from datetime import timedelta
+from io import BytesIO
+from urllib.parse import urlencode
+
+import pydicom
+import pytest
+from django.test import AsyncClient
+from django.utils import timezone
+from pydicom.data import get_testdata_file
+
+from archives.entities import PatientIdentifier, Selection
+from launcher import background, store
+from launcher.models import Launch
+from launcher.tasks import build_manifest
+from launcher.tokens import image_token
+from tests.factories import make_dimse_archive, make_launch
+from tests.servers import WithoutRetrieval
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("valkey"),
+]
+
+CT_SMALL = Selection(patients=(PatientIdentifier(patient_id="1CT1"),))
+
+
+def built(archive, selection=CT_SMALL):
+    started = make_launch([archive], selection=selection)
+    build_manifest(str(started.launch.build_id))
+    return started
+
+
+def token_of(started):
+    return image_token(started.manifest_url.rpartition("/m/")[2])
+
+
+def first_instance(started, archive):
+    answer = background.run(store.load_answer(str(started.launch.build_id), archive.pk))
+    study = answer.studies[0]
+    return {
+        "requestType": "WADO",
+        "studyUID": study.study_instance_uid,
+        "seriesUID": study.series[0].series_instance_uid,
+        "objectUID": study.series[0].instances[0].sop_instance_uid,
+        "contentType": "application/dicom",
+    }
+
+
+async def fetch(token, parameters, slug="main"):
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    response = await AsyncClient().get(
+        f"/gateway/{slug}/wado?{urlencode(parameters)}", headers=headers
+    )
+    if response.streaming:
+        return response, b"".join([c async for c in response.streaming_content])
+    return response, response.content
+
+
+@pytest.fixture
+def archive(embedded_archive):
+    return make_dimse_archive(embedded_archive)
+
+
+def test_gateway_serves_the_stored_image(archive):
+    started = built(archive)
+
+    response, body = asyncio.run(
+        fetch(token_of(started), first_instance(started, archive))
+    )
+
+    assert response.status_code == 200
+    assert response["Content-Type"] == "application/dicom"
+    assert not response.cookies
+    stored = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+    served = pydicom.dcmread(BytesIO(body))
+    assert served == stored
+    assert served.file_meta.TransferSyntaxUID == stored.file_meta.TransferSyntaxUID
+
+
+@pytest.mark.parametrize("empty", ["studyUID", "seriesUID"])
+def test_gateway_accepts_empty_parents(archive, empty):
+    started = built(archive)
+    parameters = first_instance(started, archive) | {empty: ""}
+
+    assert asyncio.run(fetch(token_of(started), parameters))[0].status_code == 200
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"objectUID": "1.2.3"},
+        {"objectUID": ""},
+        {"studyUID": "1.2.3"},
+        {"seriesUID": "1.2.3"},
+        {"contentType": "image/jpeg"},
+    ],
+)
+def test_gateway_has_nothing_else(archive, change):
+    started = built(archive)
+    parameters = first_instance(started, archive) | change
+
+    assert asyncio.run(fetch(token_of(started), parameters))[0].status_code == 404
+
+
+def test_gateway_keeps_launches_apart(archive):
+    """A token of one launch does not open an image of another."""
+    other = Selection(patients=(PatientIdentifier(patient_id="4MR1"),))
+    started, foreign = built(archive), built(archive, other)
+    parameters = first_instance(foreign, archive)
+
+    assert asyncio.run(fetch(token_of(foreign), parameters))[0].status_code == 200
+    assert asyncio.run(fetch(token_of(started), parameters))[0].status_code == 404
+
+
+def test_gateway_keeps_archives_apart(archive, embedded_archive):
+    make_dimse_archive(embedded_archive, name="Second", slug="second")
+    started = built(archive)
+    parameters = first_instance(started, archive)
+
+    response, _ = asyncio.run(fetch(token_of(started), parameters, slug="second"))
+
+    assert response.status_code == 404
+
+
+@pytest.mark.parametrize("mutate", [lambda t: "", lambda t: t[:-1], lambda t: t + "A"])
+def test_gateway_without_the_right_token_is_401(archive, mutate):
+    started = built(archive)
+    parameters = first_instance(started, archive)
+
+    response, _ = asyncio.run(fetch(mutate(token_of(started)), parameters))
+
+    assert response.status_code == 401
+
+
+def test_gateway_does_not_take_the_manifest_token(archive):
+    started = built(archive)
+    manifest_token = started.manifest_url.rpartition("/m/")[2]
+
+    response, _ = asyncio.run(fetch(manifest_token, first_instance(started, archive)))
+
+    assert response.status_code == 401
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"state": Launch.State.REVOKED}, {"expires": timezone.now() - timedelta(hours=1)}],
+)
+def test_gateway_closes_with_the_launch(archive, values):
+    started = built(archive)
+    parameters = first_instance(started, archive)
+    Launch.objects.update(**values)
+
+    assert asyncio.run(fetch(token_of(started), parameters))[0].status_code == 401
+
+
+def test_gateway_says_503_when_the_archive_is_gone(archive):
+    started = built(archive)
+    parameters = first_instance(started, archive)
+    type(archive).objects.update(port=9)
+
+    response, body = asyncio.run(fetch(token_of(started), parameters))
+
+    assert response.status_code == 503
+    assert b"Main PACS" in body
+
+
+def test_gateway_says_502_when_the_archive_refuses_c_get():
+    with WithoutRetrieval() as server:
+        archive = make_dimse_archive(server)
+        started = built(archive)
+        response, body = asyncio.run(
+            fetch(token_of(started), first_instance(started, archive))
+        )
+
+    assert response.status_code == 502
+    assert b"C-GET" in body
