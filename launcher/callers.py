@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -67,10 +68,14 @@ def _networks(ranges: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
 
 def is_trusted(address: str) -> bool:
     """Whether an IP address is in ``VIEWERHUB_TRUSTED_NETWORKS``."""
+    return is_inside(address, settings.VIEWERHUB_TRUSTED_NETWORKS)
+
+
+def is_inside(address: str, ranges: Iterable[str]) -> bool:
+    """Whether an IP address is in one of these CIDR ranges; no address is in none."""
     try:
         ip = ip_address(address)
     except ValueError:
         return False
     mapped = getattr(ip, "ipv4_mapped", None)
-    networks = _networks(tuple(settings.VIEWERHUB_TRUSTED_NETWORKS))
-    return any((mapped or ip) in network for network in networks)
+    return any((mapped or ip) in network for network in _networks(tuple(ranges)))

@@ -1,24 +1,59 @@
-"""Reading the environment: values may come from files, secrets must exist in production."""
+"""Reading the environment: values may come from files, secrets must exist in production.
+
+Where ``NAME_FILE`` is set, the value of ``NAME`` is what that file holds.
+"""
 
 from __future__ import annotations
 
 import os
 import secrets
+from ipaddress import ip_network
 from pathlib import Path
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from environ.fileaware_mapping import FileAwareMapping
 
-env = environ.FileAwareEnv()
+
+class _Environment(FileAwareMapping):  # type: ignore[misc]
+    def __getitem__(self, name: str) -> str:
+        try:
+            return str(super().__getitem__(name)).strip()  # files end with a line feed
+        except OSError as error:
+            raise ImproperlyConfigured(
+                f"{name}_FILE names a file that can't be read: {error.strerror}."
+            ) from error
+
+
+class _Env(environ.Env):  # type: ignore[misc]
+    ENVIRON = _Environment()
+
+
+env = _Env()
+
+
+def text(name: str, default: str = "") -> str:
+    """The value as it is: ``env.str`` takes one that begins with $ for a reference."""
+    return str(_Env.ENVIRON.get(name) or default)
+
+
+def networks(name: str, default: str = "") -> list[str]:
+    """IP addresses and CIDR ranges, separated by commas."""
+    ranges = [part.strip() for part in text(name, default).split(",") if part.strip()]
+    for part in ranges:
+        try:
+            ip_network(part, strict=False)
+        except ValueError as error:
+            raise ImproperlyConfigured(
+                f"{name} takes IP addresses and ranges such as 10.1.0.0/16, "
+                f"separated by commas, and “{part}” is none."
+            ) from error
+    return ranges
 
 
 def require(*names: str) -> None:
-    """Raise ``ImproperlyConfigured`` naming every variable that is not set."""
-    missing = [
-        name
-        for name in names
-        if not os.environ.get(name) and not os.environ.get(f"{name}_FILE")
-    ]
+    """Raise ``ImproperlyConfigured`` naming every variable without a value."""
+    missing = [name for name in names if not text(name)]
     if missing:
         raise ImproperlyConfigured(
             "ViewerHub is in production mode (VIEWERHUB_PRODUCTION) and needs "
@@ -27,8 +62,11 @@ def require(*names: str) -> None:
         )
 
 
-def generated_secret(path: Path) -> str:
-    """The secret kept in a file, made at the first call. For use outside production."""
+def generated_secret(path: Path, *, size: int = 48) -> str:
+    """The secret kept in a file, made at the first call from ``size`` random bytes.
+
+    For use outside production.
+    """
     try:
         return path.read_text().strip()
     except FileNotFoundError:
@@ -36,7 +74,7 @@ def generated_secret(path: Path) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-        file.write(secrets.token_urlsafe(48))
+        file.write(secrets.token_urlsafe(size))
     try:
         os.link(draft, path)  # fails if another process was first: its value counts
     except FileExistsError:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import structlog
-from csp.constants import NONCE, NONE, SELF
+from csp.constants import NONCE, NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
-from viewerhub.env import env, generated_secret, require
+from viewerhub import logs
+from viewerhub.env import env, generated_secret, networks, require, text
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 PRODUCTION = env.bool("VIEWERHUB_PRODUCTION", default=False)
@@ -38,25 +38,26 @@ if PRODUCTION:
 
 # Where the embedded database, its secrets and its logs live
 
-VIEWERHUB_DATA_DIR = Path(env.str("VIEWERHUB_DATA_DIR", default="") or BASE_DIR / "var")
+VIEWERHUB_DATA_DIR = Path(text("VIEWERHUB_DATA_DIR", str(BASE_DIR / "var"))).absolute()
 
 
 def _secret(name: str) -> str:
-    return env.str(name, default="") or generated_secret(
-        VIEWERHUB_DATA_DIR / f"{name.lower()}.secret"
-    )
+    return text(name) or generated_secret(VIEWERHUB_DATA_DIR / f"{name.lower()}.secret")
 
 
 # Addresses
 
-VIEWERHUB_PUBLIC_URL = env.str(
-    "VIEWERHUB_PUBLIC_URL", default="http://127.0.0.1:8000"
-).rstrip("/")
+VIEWERHUB_PUBLIC_URL = text("VIEWERHUB_PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
 _public = urlsplit(VIEWERHUB_PUBLIC_URL)
-if _public.scheme not in {"http", "https"} or not _public.hostname or _public.query:
+if (
+    _public.scheme not in {"http", "https"}
+    or not _public.hostname
+    or _public.path
+    or _public.query
+):
     raise ImproperlyConfigured(
         "VIEWERHUB_PUBLIC_URL is the address users and viewers reach the hub at, such as "
-        "https://viewerhub.example.org."
+        "https://viewerhub.example.org, without a path."
     )
 IS_HTTPS = _public.scheme == "https"
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
@@ -64,7 +65,11 @@ CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 
 # Who may launch by URL without a login: CIDR ranges. Behind a proxy, start uvicorn with
 # --proxy-headers and --forwarded-allow-ips so that the client's own address is seen.
-VIEWERHUB_TRUSTED_NETWORKS = env.list("VIEWERHUB_TRUSTED_NETWORKS", default=[])
+VIEWERHUB_TRUSTED_NETWORKS = networks("VIEWERHUB_TRUSTED_NETWORKS")
+# Who may read /metrics.
+VIEWERHUB_METRICS_NETWORKS = networks(
+    "VIEWERHUB_METRICS_NETWORKS", "" if PRODUCTION else "127.0.0.0/8,::1/128"
+)
 
 # Secrets
 
@@ -108,19 +113,21 @@ MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "csp.middleware.CSPMiddleware",
+    "viewerhub.policy.ContentSecurityPolicy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
+    "viewerhub.middleware.RequestLogMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
+if env.bool("VIEWERHUB_REQUIRE_MFA", default=False):
+    MIDDLEWARE.append("viewerhub.middleware.require_mfa")
 
 ROOT_URLCONF = "viewerhub.urls"
 ASGI_APPLICATION = "viewerhub.asgi.application"
@@ -160,6 +167,8 @@ if _database["ENGINE"].endswith("sqlite3"):
         "timeout": 20,
     }
 else:
+    # Connections that the server closed, in a restart say, are replaced before use.
+    _database["CONN_HEALTH_CHECKS"] = True
     _database.setdefault("OPTIONS", {})["pool"] = {
         "min_size": 1,
         "max_size": env.int("VIEWERHUB_DATABASE_POOL", default=16),
@@ -170,7 +179,7 @@ else:
 
 
 def _redis_url() -> str:
-    given = env.str("VIEWERHUB_REDIS_URL", default="")
+    given = text("VIEWERHUB_REDIS_URL")
     embedded = VIEWERHUB_DATA_DIR / "redis.url"
     if not given and embedded.exists():
         given = embedded.read_text().strip()
@@ -186,12 +195,22 @@ CACHES = {
     }
 }
 
+# Launches, in seconds
+
+VIEWERHUB_MANIFEST_DEADLINE = env.float("VIEWERHUB_MANIFEST_DEADLINE", default=25.0)
+VIEWERHUB_BUILD_TIMEOUT = env.float("VIEWERHUB_BUILD_TIMEOUT", default=110.0)
+VIEWERHUB_LAUNCH_LIFETIME = env.int("VIEWERHUB_LAUNCH_LIFETIME", default=12 * 3600)
+VIEWERHUB_LAUNCH_HISTORY_DAYS = env.int("VIEWERHUB_LAUNCH_HISTORY_DAYS", default=90)
+VIEWERHUB_SEARCH_LIFETIME = env.int("VIEWERHUB_SEARCH_LIFETIME", default=8 * 3600)
+VIEWERHUB_SEARCH_LIMIT = env.int("VIEWERHUB_SEARCH_LIMIT", default=100)
+
 # Celery: tasks carry ids only, and may be delivered twice
 
 CELERY_BROKER_URL = VIEWERHUB_REDIS_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "visibility_timeout": 180,  # longer than the longest build
+    # A task is delivered again after this time: longer than the longest build.
+    "visibility_timeout": int(VIEWERHUB_BUILD_TIMEOUT) + 70,
     "socket_connect_timeout": 2,
     "socket_timeout": 10,
     "max_retries": 1,
@@ -211,15 +230,6 @@ CELERY_BEAT_SCHEDULE = {
     "sweep-launches": {"task": "launcher.tasks.sweep_launches", "schedule": 15.0},
 }
 
-# Launches, in seconds
-
-VIEWERHUB_MANIFEST_DEADLINE = env.float("VIEWERHUB_MANIFEST_DEADLINE", default=25.0)
-VIEWERHUB_BUILD_TIMEOUT = env.float("VIEWERHUB_BUILD_TIMEOUT", default=110.0)
-VIEWERHUB_LAUNCH_LIFETIME = env.int("VIEWERHUB_LAUNCH_LIFETIME", default=12 * 3600)
-VIEWERHUB_LAUNCH_HISTORY_DAYS = env.int("VIEWERHUB_LAUNCH_HISTORY_DAYS", default=90)
-VIEWERHUB_SEARCH_LIFETIME = env.int("VIEWERHUB_SEARCH_LIFETIME", default=8 * 3600)
-VIEWERHUB_SEARCH_LIMIT = env.int("VIEWERHUB_SEARCH_LIMIT", default=100)
-
 # Login: local accounts; OIDC providers by configuration, see docs/security.md
 
 AUTHENTICATION_BACKENDS = [
@@ -229,12 +239,18 @@ AUTHENTICATION_BACKENDS = [
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
 ACCOUNT_ADAPTER = "viewerhub.accounts.AccountAdapter"
+SOCIALACCOUNT_ADAPTER = "viewerhub.accounts.SocialAccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGOUT_REDIRECT_URL = LOGIN_URL
-SOCIALACCOUNT_PROVIDERS = env.json("VIEWERHUB_OIDC_PROVIDERS", default={})
-SOCIALACCOUNT_ONLY = False
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {
+        "OAUTH_PKCE_ENABLED": True,
+        "APPS": env.json("VIEWERHUB_OIDC_PROVIDERS", default=[]),
+    }
+}
+VIEWERHUB_OIDC_CREATE_USERS = env.bool("VIEWERHUB_OIDC_CREATE_USERS", default=True)
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not IS_HTTPS
 AUTH_PASSWORD_VALIDATORS = [
@@ -281,10 +297,19 @@ CONTENT_SECURITY_POLICY = {
     },
 }
 
+# The admin's scripts compile expressions in its pages (Alpine), and its pages carry their
+# colours in a style element. Still nothing comes from anywhere else, nor inline scripts.
+VIEWERHUB_ADMIN_POLICY = {
+    "script-src": [SELF, UNSAFE_EVAL],
+    "style-src": [SELF, UNSAFE_INLINE],
+    "form-action": [SELF],
+    "frame-src": [NONE],
+}
+
 # Language, time, static files
 
 LANGUAGE_CODE = "en"
-TIME_ZONE = env.str("TIME_ZONE", default="UTC")
+TIME_ZONE = text("TIME_ZONE", "UTC")
 USE_I18N = USE_TZ = True
 USE_THOUSAND_SEPARATOR = True
 STATIC_URL = "static/"
@@ -345,44 +370,15 @@ UNFOLD: dict[str, Any] = {
     },
 }
 
-# Logs: one JSON object a line, ids only. Query strings carry patient IDs, so they are
-# never logged; neither are uvicorn's access lines (start it with --no-access-log).
+# Logs; uvicorn writes its own access lines, with query strings, unless it is started
+# with --no-access-log
 
-structlog.configure(
-    processors=[
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.filter_by_level,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-    ],
-    logger_factory=structlog.stdlib.LoggerFactory(),
-    cache_logger_on_first_use=True,
-)
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "json": {
-            "()": "structlog.stdlib.ProcessorFormatter",
-            "processor": structlog.processors.JSONRenderer(),
-            "foreign_pre_chain": [
-                structlog.stdlib.add_logger_name,
-                structlog.stdlib.add_log_level,
-                structlog.processors.TimeStamper(fmt="iso", utc=True),
-            ],
-        }
-    },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
-    "root": {
-        "handlers": ["console"],
-        "level": env.str("VIEWERHUB_LOG_LEVEL", default="INFO"),
-    },
-    "loggers": {
-        name: {"level": "WARNING"}
-        for name in ("httpx2", "httpcore2", "pynetdicom", "pydicom", "celery.app.trace")
-    },
-}
+logs.configure()
+LOGGING = logs.logging_settings(text("VIEWERHUB_LOG_LEVEL", "INFO").upper())
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = 10  # DEBUG: the end of a request is enough
+
+# Mail, for password resets; none is sent unless a server is named
+
+vars().update(env.email_url("EMAIL_URL", default="dummymail://"))
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = text("DEFAULT_FROM_EMAIL", "viewerhub@localhost")

@@ -1,11 +1,19 @@
 """Addresses of the hub."""
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
+
+from viewerhub import operations
+
+# The admin's own login form knows neither second factors nor rate limits.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
-    path("", include("django_prometheus.urls")),
+    path("livez", operations.livez, name="livez"),
+    path("readyz", operations.ReadinessView.as_view(), name="readyz"),
+    path("metrics", operations.metrics, name="metrics"),
     path("", include("launcher.urls")),
 ]

@@ -1,0 +1,47 @@
+"""Middleware of the portal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+from allauth.mfa.utils import is_mfa_enabled
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django_structlog.middlewares import RequestMiddleware
+
+from viewerhub.logs import route_of
+
+
+class RequestLogMiddleware(RequestMiddleware):
+    """One line per request, with its route and the address of the caller."""
+
+    @staticmethod
+    def format_request(request: HttpRequest) -> str:
+        return route_of(request)
+
+    @classmethod
+    def bind_ip(cls, request: HttpRequest) -> None:
+        # Not from a header, which anybody can send: the server knows the proxy.
+        structlog.contextvars.bind_contextvars(ip=request.META.get("REMOTE_ADDR"))
+
+
+def require_mfa(
+    get_response: Callable[[HttpRequest], HttpResponse],
+) -> Callable[[HttpRequest], HttpResponse]:
+    """Staff set up a second factor before they can do anything else."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        user = request.user
+        is_account_page = request.path_info.startswith(("/accounts/", "/static/"))
+        if (
+            isinstance(user, User)
+            and user.is_staff
+            and not is_account_page
+            and not is_mfa_enabled(user)
+        ):
+            return redirect("mfa_index")
+        return get_response(request)
+
+    return middleware
