@@ -62,16 +62,16 @@ def start_launch(
         origin=origin,
     )
     token = launch.issue_token()
-    with transaction.atomic():
-        build, is_new = _join_build(selection, archives, _owner(user, api_client))
-        launch.build = build
-        launch.state = Launch.State(build.state)
-        launch.save(force_insert=True)
+    owner = _owner(user, api_client)
+    try:
+        is_new = _store(launch, selection, archives, owner)
+    except IntegrityError:  # the same selection was stored a moment earlier
+        is_new = _store(launch, selection, archives, owner)
     if is_new:
         try:
-            tasks.build_manifest.apply_async([str(build.pk)])
+            tasks.build_manifest.apply_async([str(launch.build_id)])
         except OperationalError as error:
-            build.delete()  # and the launches that joined it meanwhile
+            launch.build.delete()  # and the launches that joined it meanwhile
             raise QueueUnavailableError from error
     manifest_url = f"{settings.VIEWERHUB_PUBLIC_URL}/m/{token}"
     uri = template.uri(manifest_url, selection, archives)
@@ -84,25 +84,28 @@ def _owner(user: User | None, api_client: ApiClient | None) -> str:
     return f"user:{user.pk}" if user else "network"
 
 
-def _join_build(
-    selection: Selection, archives: Sequence[Archive], owner: str
-) -> tuple[Build, bool]:
-    """The build of this selection that is under way for this owner, or a new one."""
+@transaction.atomic
+def _store(
+    launch: Launch, selection: Selection, archives: Sequence[Archive], owner: str
+) -> bool:
+    """Store a launch; true with a build of its own, false if it joined one under way.
+
+    Raises ``IntegrityError`` if another process stores the same selection right now.
+    """
     keys = sorted(archive.pk for archive in archives)
     flight = selection_digest(selection, owner, *map(str, keys))
     # Locked, so that the build can't finish before the launch is stored.
     under_way = Build.objects.unfinished().select_for_update()
-    if build := under_way.filter(flight=flight).first():
-        return build, False
-    try:
-        with transaction.atomic():
-            build = Build.objects.create(
-                flight=flight, selection=selection_to_json(selection)
-            )
-            build.archives.set(keys)
-    except IntegrityError:  # the same launch a moment earlier
-        return Build.objects.get(flight=flight), False
-    return build, True
+    build = under_way.filter(flight=flight).first()
+    is_new = build is None
+    if build is None:
+        build = Build.objects.create(
+            flight=flight, selection=selection_to_json(selection)
+        )
+        build.archives.add(*keys)
+    launch.build, launch.state = build, Launch.State(build.state)
+    launch.save(force_insert=True)
+    return is_new
 
 
 def relaunch(launch: Launch, *, user: User) -> StartedLaunch:
