@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -14,7 +14,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from archives.models import Archive, ArchiveQuerySet
-from launcher.models import ApiClient
+from launcher.criteria import CriteriaError, Problem
+from launcher.models import ApiClient, LaunchTemplate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,57 @@ def caller_of(request: HttpRequest) -> Caller | None:
     if isinstance(request.user, User) and request.user.is_active:
         return Caller(user=request.user)
     return Caller() if is_trusted(request.META.get("REMOTE_ADDR", "")) else None
+
+
+def template_named(slug: str) -> LaunchTemplate:
+    """The template of a launch, the default if it names none; ``CriteriaError``."""
+    if not slug:
+        return LaunchTemplate.objects.default()
+    template = LaunchTemplate.objects.filter(slug=slug).first()
+    if template is None:
+        message = f"There is no launch template “{slug}”."
+        raise CriteriaError([Problem(field="template", message=message)])
+    return template
+
+
+def archives_named(
+    slugs: Sequence[str],
+    caller: Caller,
+    template: LaunchTemplate | None = None,
+    *,
+    field: str,
+) -> list[Archive]:
+    """Those a caller names, or the template's, or all the caller may use.
+
+    Raises ``CriteriaError`` for the parameter ``field``.
+    """
+    usable = list(caller.usable_archives())
+    if slugs:
+        return _archives_by_slug(slugs, usable, field)
+    chosen: set[int] = set()
+    if template:
+        chosen.update(template.archives.values_list("pk", flat=True))
+    archives = [archive for archive in usable if not chosen or archive.pk in chosen]
+    if not archives:
+        message = "There is no archive you may use. Ask your administrator."
+        raise CriteriaError([Problem(field=field, message=message)])
+    return archives
+
+
+def _archives_by_slug(
+    slugs: Sequence[str], usable: Sequence[Archive], field: str
+) -> list[Archive]:
+    by_slug = {archive.slug: archive for archive in usable}
+    unknown = [slug for slug in dict.fromkeys(slugs) if slug not in by_slug]
+    if unknown:
+        raise CriteriaError(
+            Problem(
+                field=field,
+                message=f"There is no archive “{slug}”, or you may not use it.",
+            )
+            for slug in unknown
+        )
+    return [by_slug[slug] for slug in dict.fromkeys(slugs)]
 
 
 def bearer_token(request: HttpRequest) -> str:

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from archives.models import Archive
-from launcher.callers import Caller, caller_of
-from launcher.criteria import CriteriaError, LaunchCriteria, Problem, parse
-from launcher.models import Launch, LaunchTemplate
+from launcher.callers import archives_named, caller_of, template_named
+from launcher.criteria import CriteriaError, Problem, parse
+from launcher.models import Launch
+from launcher.problems import problem_response
 from launcher.services import QueueUnavailableError, start_launch
 from launcher.views.responses import WeasisRedirect
 
@@ -31,8 +31,8 @@ def weasis_launch(request: HttpRequest) -> HttpResponse:
         return _identify(request)
     try:
         criteria = parse(_parameters(request))
-        template = _template(criteria)
-        archives = _archives(criteria, template, caller)
+        template = template_named(criteria.template)
+        archives = archives_named(criteria.archives, caller, template, field="archive")
         started = start_launch(
             selection=criteria.selection,
             archives=archives,
@@ -59,41 +59,6 @@ def _parameters(request: HttpRequest) -> list[tuple[str, str]]:
     except ValueError as error:
         message = f"More than {MAXIMUM_PARAMETERS:,} parameters."
         raise CriteriaError([Problem(field="query", message=message)]) from error
-
-
-def _template(criteria: LaunchCriteria) -> LaunchTemplate:
-    if not criteria.template:
-        return LaunchTemplate.objects.default()
-    template = LaunchTemplate.objects.filter(slug=criteria.template).first()
-    if template is None:
-        message = f"There is no launch template “{criteria.template}”."
-        raise CriteriaError([Problem(field="template", message=message)])
-    return template
-
-
-def _archives(
-    criteria: LaunchCriteria, template: LaunchTemplate, caller: Caller
-) -> list[Archive]:
-    """Those the launch names, or the template's, or all the caller may use."""
-    usable = list(caller.usable_archives())
-    if criteria.archives:
-        by_slug = {archive.slug: archive for archive in usable}
-        unknown = [slug for slug in criteria.archives if slug not in by_slug]
-        if unknown:
-            raise CriteriaError(
-                Problem(
-                    field="archive",
-                    message=f"There is no archive “{slug}”, or you may not use it.",
-                )
-                for slug in unknown
-            )
-        return [by_slug[slug] for slug in criteria.archives]
-    chosen = set(template.archives.values_list("pk", flat=True))
-    archives = [archive for archive in usable if not chosen or archive.pk in chosen]
-    if not archives:
-        message = "There is no archive you may use. Ask your administrator."
-        raise CriteriaError([Problem(field="archive", message=message)])
-    return archives
 
 
 def _wants_html(request: HttpRequest) -> bool:
@@ -123,10 +88,4 @@ def _refuse(
     if _wants_html(request):
         context = {"title": title, "problems": problems}
         return render(request, "launcher/launch_error.html", context, status=status)
-    data = {
-        "type": "about:blank",
-        "title": title,
-        "status": status,
-        "errors": [{"field": p.field, "message": p.message} for p in problems],
-    }
-    return JsonResponse(data, status=status, content_type="application/problem+json")
+    return problem_response(status, title, problems)
