@@ -186,7 +186,7 @@ def _patients(studies: Sequence[Study]) -> Iterator[tuple[Patient, list[Study]]]
     )
     for study in newest_first:
         patient = study.patient
-        key = (patient.patient_id, patient.issuer_of_patient_id)
+        key: tuple[str, ...] = (patient.patient_id, patient.issuer_of_patient_id)
         if not patient.patient_id:
             key += (patient.patient_name, patient.patient_birth_date)
         grouped.setdefault(key, []).append(study)

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from django.conf import settings
@@ -28,6 +28,8 @@ from archives.entities import Instance, Patient, Series, Study
 CHANNEL: Final = "viewerhub:builds"
 # How long a build is believed to be under way without a sign from its worker (seconds).
 LEASE: Final = 8.0
+
+Fields = dict[bytes, bytes | None]
 
 _connections: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionary()
 
@@ -86,8 +88,10 @@ async def save_answer(build_id: str, answer: Answer) -> None:
 
 
 async def save_progress(build_id: str, progress: dict[int, Progress]) -> None:
-    fields = {f"progress:{key}": json.dumps(asdict(p)) for key, p in progress.items()}
-    await redis().hset(_key(build_id), mapping=fields)  # type: ignore[misc]
+    fields: dict[Any, Any] = {
+        f"progress:{key}": json.dumps(asdict(value)) for key, value in progress.items()
+    }
+    await redis().hset(_key(build_id), mapping=fields)
 
 
 async def finish(build_id: str) -> None:
@@ -101,30 +105,26 @@ async def finish(build_id: str) -> None:
 
 async def load(build_id: str) -> Collected:
     """Everything a build has so far."""
-    fields = await redis().hgetall(_key(build_id))  # type: ignore[misc]
-    return _collected(fields)
+    return _collected(cast(Fields, await redis().hgetall(_key(build_id))))
 
 
 async def load_progress(build_id: str) -> Collected:
     """The same without the answers, which may be large."""
-    names = [
-        name
-        for name in await redis().hkeys(_key(build_id))  # type: ignore[misc]
-        if not name.startswith(b"answer:")
-    ]
+    keys = cast(list[bytes], await redis().hkeys(_key(build_id)))
+    names = [name for name in keys if not name.startswith(b"answer:")]
     if not names:
         return Collected(answers={}, progress={}, is_done=False)
-    values = await redis().hmget(_key(build_id), names)  # type: ignore[misc]
-    return _collected(dict(zip(names, values, strict=True)))
+    values = await redis().hmget(_key(build_id), names)
+    return _collected(cast(Fields, dict(zip(names, values, strict=True))))
 
 
 async def load_answer(build_id: str, archive_id: int) -> Answer | None:
     """What one archive answered, or ``None`` if it has not (or Redis lost it)."""
-    value = await redis().hget(_key(build_id), f"answer:{archive_id}")  # type: ignore[misc]
-    return decode_answer(value) if value else None
+    value = await redis().hget(_key(build_id), f"answer:{archive_id}")
+    return decode_answer(cast(bytes, value)) if value else None
 
 
-def _collected(fields: dict[bytes, bytes | None]) -> Collected:
+def _collected(fields: Fields) -> Collected:
     answers: dict[int, Answer] = {}
     progress: dict[int, Progress] = {}
     for name, value in fields.items():
@@ -146,7 +146,7 @@ async def lease(build_id: str, owner: str) -> AsyncIterator[bool]:
     key = f"{_key(build_id)}:lease"
     has_it = await redis().set(key, owner, nx=True, px=int(LEASE * 1000))
     if has_it:
-        await redis().hset(_key(build_id), "started", owner)  # type: ignore[misc]
+        await redis().hset(_key(build_id), "started", owner)
     try:
         yield bool(has_it)
     finally:
