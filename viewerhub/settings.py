@@ -60,11 +60,16 @@ if (
         "https://viewerhub.example.org, without a path."
     )
 IS_HTTPS = _public.scheme == "https"
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
+# Loopback always: that is where containers and process managers ask for /livez.
+ALLOWED_HOSTS = [
+    *env.list("ALLOWED_HOSTS", default=["localhost"]),
+    "127.0.0.1",
+    "[::1]",
+]
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 
-# Who may launch by URL without a login: CIDR ranges. Behind a proxy, start uvicorn with
-# --proxy-headers and --forwarded-allow-ips so that the client's own address is seen.
+# Who may launch by URL without a login: CIDR ranges. The address of the client, and that
+# it came by https, is what uvicorn says: behind a proxy, set its FORWARDED_ALLOW_IPS.
 VIEWERHUB_TRUSTED_NETWORKS = networks("VIEWERHUB_TRUSTED_NETWORKS")
 # Who may read /metrics.
 VIEWERHUB_METRICS_NETWORKS = networks(
@@ -192,6 +197,7 @@ CACHES = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": VIEWERHUB_REDIS_URL,
         "KEY_PREFIX": "viewerhub:cache",
+        "OPTIONS": {"serializer": "viewerhub.cache.JsonSerializer"},
     }
 }
 
@@ -271,11 +277,6 @@ CSRF_COOKIE_NAME = "__Host-csrf" if IS_HTTPS else "viewerhub-csrf"
 SESSION_COOKIE_AGE = env.int("VIEWERHUB_SESSION_LIFETIME", default=12 * 3600)
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=IS_HTTPS)
 SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]
-SECURE_PROXY_SSL_HEADER = (
-    ("HTTP_X_FORWARDED_PROTO", "https")
-    if env.bool("VIEWERHUB_BEHIND_TLS_PROXY", default=False)
-    else None
-)
 SECURE_HSTS_SECONDS = env.int(
     "SECURE_HSTS_SECONDS", default=365 * 86400 if IS_HTTPS else 0
 )

@@ -9,10 +9,9 @@ import secrets
 import signal
 import socket
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -94,7 +93,7 @@ class Command(BaseCommand):
         login, key = _login(folder), _api_key()
         connections.close_all()
         children.wait_until(
-            lambda: _web_answers(url) and _worker_answers(redis_url),
+            lambda: _web_answers(port) and _worker_answers(redis_url),
             seconds=READY_WITHIN,
         )
         logs = os.path.relpath(folder / "log")
@@ -199,12 +198,15 @@ def _start_hub(children: Children, port: int) -> None:
     children.start("web", web)
 
 
-def _web_answers(url: str) -> bool:
+def _web_answers(port: int) -> bool:
+    connection = HTTPConnection(HOST, port, timeout=5)  # which asks no proxy
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:  # noqa: S310
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (HTTPException, OSError):
         return False
+    finally:
+        connection.close()
 
 
 def _worker_answers(redis_url: str) -> bool:
