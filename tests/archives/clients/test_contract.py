@@ -13,7 +13,7 @@ from io import BytesIO
 from typing import Any, TypeVar
 
 import pytest
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 
 from archives.clients import (
     ArchiveClient,
@@ -42,7 +42,7 @@ from tests.orthanc import Orthanc
 T = TypeVar("T")
 UNKNOWN = "2.25.1234567890"
 DIMSE, DICOMWEB, WADO_URI = "DIMSE", "DICOMweb", "DICOMweb with WADO-URI"
-NOBODY = {"host": "127.0.0.1", "port": 1}
+PADDING = 0xFFFCFFFC
 
 
 @pytest.fixture(params=[DIMSE, DICOMWEB])
@@ -417,7 +417,12 @@ def test_retrieve_instance_gives_what_was_stored(retrieving, orthanc, group):
     for (_, _, one), content in zip(wanted, ask(retrieving, retrieve), strict=True):
         found, stored = dcmread(BytesIO(content)), orthanc.dataset.read(one)
         assert found.file_meta.TransferSyntaxUID == one.transfer_syntax_uid
-        assert found == stored
+        assert values_of(found) == values_of(stored)
+
+
+def values_of(dataset: Dataset) -> dict[int, Any]:
+    """What the object says; an archive may drop padding, and correct the VR of pixels."""
+    return {element.tag: element.value for element in dataset if element.tag != PADDING}
 
 
 def test_retrieve_instance_of_the_unknown_says_so(retrieving, orthanc):
