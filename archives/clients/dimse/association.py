@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
@@ -74,12 +75,13 @@ class Association(asyncio.Protocol):
         self._is_paused = False
         self._is_ending = True  # until connected
         self._is_aborted = False
+        self._is_retired = False
 
     # What the owner calls
 
     @property
     def is_usable(self) -> bool:
-        return not self._is_ending and not self.is_busy
+        return not self._is_ending and not self.is_busy and not self._is_retired
 
     @property
     def is_busy(self) -> bool:
@@ -127,13 +129,15 @@ class Association(asyncio.Protocol):
         message = pdu.encode_message(context_id, command, dataset, limit)
         self._transport.write(message)
 
-    def cancel(self) -> None:
-        """Ask the archive to end the running operation (C-CANCEL)."""
-        if self._exchange is not None and not self._is_ending:
-            self.send(
-                self._exchange.context.context_id,
-                messages.cancel_request(self._exchange.message_id),
-            )
+    def cancel(self, exchange: Exchange) -> None:
+        """Ask the archive to end the operation (C-CANCEL), if it still runs."""
+        if exchange is self._exchange and not self._is_ending:
+            command = messages.cancel_request(exchange.message_id)
+            self.send(exchange.context.context_id, command)
+
+    def retire(self) -> None:
+        """Not to be used for another operation."""
+        self._is_retired = True
 
     async def settle(self, grace: float) -> None:
         """Wait for the final response of the running operation, or abort."""
@@ -163,7 +167,7 @@ class Association(asyncio.Protocol):
 
     async def release(self) -> None:
         """End in order (PS3.8 7.2), or by force where the archive does not answer."""
-        if self.is_usable:
+        if not self._is_ending and not self.is_busy:
             self._is_ending = True
             self._transport.write(pdu.encode_release_request())
         try:
@@ -213,7 +217,12 @@ class Association(asyncio.Protocol):
         if not self._closed.done():
             self._closed.set_result(None)
         if self._negotiated is not None and not self._negotiated.done():
-            error = failures.closed_before_association(self.endpoint)
+            # with TLS 1.3 an archive refuses our certificate after the handshake
+            error = (
+                failures.unreachable(self.endpoint, exc)
+                if isinstance(exc, ssl.SSLError)
+                else failures.closed_before_association(self.endpoint)
+            )
             self._negotiated.set_exception(error)
         self._fail_exchange(failures.closed(self.endpoint))
 
@@ -311,7 +320,9 @@ class Association(asyncio.Protocol):
 
     def _close(self) -> None:
         self._is_ending = True
-        if self._transport.get_write_buffer_size() or self._is_paused:
+        # an orderly end of TLS would wait for an archive that may not answer any more
+        is_unsafe = self._is_paused or self.endpoint.tls is not None
+        if is_unsafe or self._transport.get_write_buffer_size():
             self._transport.abort()
         else:
             self._transport.close()

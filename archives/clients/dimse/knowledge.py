@@ -24,6 +24,7 @@ class Knowledge:
 
     ``answers_below`` is how many instances the answer to one IMAGE level query over
     whole studies may have and still be complete; 0 if such queries are refused.
+    ``answers_lists`` is whether such a query may be about several studies.
     """
 
     answers_below: float = float("inf")

@@ -41,6 +41,9 @@ class _Request(Exchange):
             return self._pending_received(command)
         if not self.done.done():
             self._ended(command.status)
+        elif command.status != messages.CANCELLED:
+            # our C-CANCEL crossed the response: some archives then close or confuse
+            self.association.retire()
         return True
 
     def _pending_received(self, command: Command) -> bool:
@@ -90,7 +93,8 @@ class _Find(_Request):
         elements = read_elements(content, is_explicit=self._is_explicit)
         if not self._on_answer(elements):
             self.done.set_result(False)
-            self.association.cancel()
+            # not before what has arrived already is read: it may be all there is
+            asyncio.get_running_loop().call_soon(self.association.cancel, self)
 
 
 async def echo(association: Association) -> None:
@@ -130,5 +134,5 @@ async def find(
     try:
         return await request.done
     except asyncio.CancelledError:
-        association.cancel()
+        association.cancel(request)
         raise

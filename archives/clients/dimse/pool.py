@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -110,7 +110,7 @@ class AssociationPool:
         if self._idle and len(self._idle) + len(self._used) >= self._maximum:
             oldest = next(iter(self._idle))
             self._idle.pop(oldest).cancel()
-            await oldest.release()
+            await asyncio.shield(self._start(oldest.release()))
         return await associate(self.endpoint, proposal)
 
     @property
@@ -151,10 +151,11 @@ class AssociationPool:
             self._idle.pop(association).cancel()
             self._start(association.release())
 
-    def _start(self, coroutine: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(coroutine)
+    def _start(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def close(self) -> None:
         """Release what is idle, abort what is in use."""

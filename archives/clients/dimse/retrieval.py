@@ -114,7 +114,7 @@ class Retrieval(Exchange):
         if self._is_refused:
             # it was not asked for: let the archive stop rather than send a whole study
             status = messages.UNABLE_TO_STORE
-            self.association.cancel()
+            self.association.cancel(self)
         else:
             self.is_whole = True
             self.association.resume_reading()

@@ -79,7 +79,7 @@ async def _sop_class(endpoint: DimseEndpoint, identifier: InstanceIdentifier) ->
         tags.SOP_CLASS_UID: "",
     }
     try:
-        found = await Queries(endpoint).attributes(IMAGE, keys, limit=1)
+        found = await Queries(endpoint).attributes(IMAGE, keys)
     except ArchiveResponseError:
         return ""
     if not found:

@@ -63,6 +63,7 @@ class _Search:
         self._on_progress = on_progress
         self._knowledge = knowledge_of(endpoint)
         self._wanted_uids: set[str] = set()
+        self._listed_uids: set[str] = set()
         self._dropped_uids: set[str] = set()
 
     async def run(self) -> None:
@@ -162,6 +163,10 @@ class _Search:
 
     async def _whole_images(self, study_uids: frozenset[str]) -> None:
         """One IMAGE level query over whole studies, unless it is known to be in vain."""
+        if len(study_uids) > 1 and not self._knowledge.answers_lists:
+            each = (self._whole_images(frozenset({uid})) for uid in study_uids)
+            await together(*each)
+            return
         nodes = [self._hierarchy.study(uid) for uid in study_uids]
         expected = sum(node.expected or 0 for node in nodes)
         if not self._knowledge.answers_whole_studies(expected):
@@ -175,9 +180,12 @@ class _Search:
         try:
             await self._queries.each(IMAGE, MANIFEST_INSTANCE_KEYS | keys, take)
         except ArchiveResponseError:
-            self._knowledge.remember_limit(0)
+            if len(study_uids) == 1:
+                self._knowledge.remember_limit(0)
         except AssociationLostError:
             pass  # some abort what they do not support; if it is down, the rest says so
+        if len(study_uids) > 1:
+            self._listed_uids |= study_uids
 
     async def _complete_whole_studies(self) -> None:
         incomplete = [
@@ -190,8 +198,15 @@ class _Search:
         await together(*map(self._complete, incomplete))
 
     async def _complete(self, node: StudyNode) -> None:
-        """SERIES, then IMAGE for each series that is not known to be complete."""
+        """What a query over whole studies left out: first asked for by study alone."""
         answered = node.found
+        if node.uid in self._listed_uids:
+            await self._whole_images(frozenset({node.uid}))
+            if node.found > answered:
+                self._knowledge.answers_lists = False
+                answered = node.found
+        if node.is_complete:
+            return
         await self._series(frozenset({node.uid}))
         rest = [series for series in node.series.values() if not series.is_complete]
         await together(*(self._images(node.uid, series.uid) for series in rest))
