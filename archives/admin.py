@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
+from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
 from django.core.exceptions import PermissionDenied
 from django.db.models import Field, ManyToManyField, QuerySet
 from django.http import (
@@ -18,8 +19,11 @@ from django.http import (
 )
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
+from django.utils.formats import localize
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
+from django.utils.timezone import localtime
 
 from archives.fields import EncryptedTextField
 from archives.forms import (
@@ -40,6 +44,29 @@ else:
     from unfold.admin import ModelAdmin
 
 
+def _history(archive: Archive) -> SafeString:
+    """A second line: how long it took, and when it worked and failed last."""
+    parts = []
+    if archive.last_milliseconds is not None:
+        parts.append(format_html("{} ms", archive.last_milliseconds))
+    for word, moment in (
+        ("worked", archive.last_success),
+        ("failed", archive.last_error),
+    ):
+        if moment:
+            parts.append(
+                format_html(
+                    '{} <time datetime="{}" title="{}">{} ago</time>',
+                    word,
+                    moment.isoformat(),
+                    localize(localtime(moment)),
+                    timesince(moment, depth=1),
+                )
+            )
+    line = format_html_join(" · ", "{}", ((part,) for part in parts))
+    return format_html('<br><small class="vh-muted">{}</small>', line)
+
+
 @admin.register(Archive)
 class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
     list_display = [
@@ -49,9 +76,6 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
         "is_enabled",
         "position",
         "state",
-        "last_success",
-        "last_error",
-        "latency",
     ]
     list_filter = ["protocol", "is_enabled", "groups"]
     search_fields = ["name", "slug", "host", "url", "called_ae_title"]
@@ -72,7 +96,7 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
     def protocol_name(self, archive: Archive) -> str:
         return archive.get_protocol_display().partition(" ")[0]
 
-    @admin.display(description="state")
+    @admin.display(description="state", ordering="last_error")
     def state(self, archive: Archive) -> SafeString:
         succeeded, failed = archive.last_success, archive.last_error
         if succeeded and (not failed or failed <= succeeded):
@@ -83,17 +107,13 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
             kind, icon, word = "none", "–", "Not verified"
         return format_html(
             '<span class="vh-state vh-{}" title="{}">'
-            '<span aria-hidden="true">{}</span> {}</span>',
+            '<span aria-hidden="true">{}</span> {}</span>{}',
             kind,
             archive.last_message,
             icon,
             word,
+            _history(archive),
         )
-
-    @admin.display(description="latency", ordering="last_milliseconds")
-    def latency(self, archive: Archive) -> str | None:
-        duration = archive.last_milliseconds
-        return None if duration is None else f"{duration} ms"
 
     @admin.action(description="Verify connection", permissions=["change"])
     def verify_connection(
@@ -156,7 +176,10 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
     ) -> Any:
         if db_field.name == "client_key":
             kwargs["widget"] = SecretTextarea
-        return super().formfield_for_dbfield(db_field, request, **kwargs)
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field and isinstance(field.widget, RelatedFieldWidgetWrapper):
+            field.widget = field.widget.widget  # groups are made on their own page
+        return field
 
     def add_view(
         self,

@@ -60,6 +60,7 @@ class ArchiveForm(forms.ModelForm):  # type: ignore[type-arg]
     """
 
     protocol = ""
+    required: tuple[str, ...] = ()
 
     clear_dimse_passcode = _clear_box("passcode")
     clear_password = _clear_box("password")
@@ -73,6 +74,9 @@ class ArchiveForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **{**kwargs, "instance": archive})
         if self.protocol:
             archive.protocol = self.protocol
+        for name in self.required:
+            if name in self.fields:
+                self.fields[name].required = True
         for name in SECRET_FIELDS:
             if name in self.fields and name in stored:
                 self._keep_blank(name)
@@ -122,10 +126,12 @@ def _is_readable(archive: Archive, name: str) -> bool:
 
 class DimseArchiveForm(ArchiveForm):
     protocol = Archive.Protocol.DIMSE
+    required = ("host", "port", "called_ae_title", "calling_ae_title")
 
 
 class DicomWebArchiveForm(ArchiveForm):
     protocol = Archive.Protocol.DICOMWEB
+    required = ("url",)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

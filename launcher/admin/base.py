@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.contrib.admin.utils import unquote
+from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
 from django.core.exceptions import PermissionDenied
 from django.db.models import ManyToManyField
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
@@ -26,6 +27,14 @@ class BaseAdmin(ModelAdmin):  # type: ignore[type-arg]
     class Media:
         css = {"all": ["viewerhub/admin.css"]}
         js = ["viewerhub/admin.js"]
+
+    def formfield_for_dbfield(
+        self, db_field: Any, request: HttpRequest, **kwargs: Any
+    ) -> Any:
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field and isinstance(field.widget, RelatedFieldWidgetWrapper):
+            field.widget = field.widget.widget  # archives are made on their own page
+        return field
 
     def object_action(
         self,

@@ -67,7 +67,6 @@ class LaunchAdmin(BaseAdmin):
     search_help_text = "Launch identifier, user or API client"
     list_select_related = ["user", "api_client", "build"]
     list_per_page = 50
-    show_full_result_count = False
     actions = ["revoke"]
     fieldsets = [
         (
