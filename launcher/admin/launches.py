@@ -9,7 +9,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.urls import URLPattern, reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from launcher.admin.base import BaseAdmin
@@ -112,7 +112,7 @@ class LaunchAdmin(BaseAdmin):
     @admin.display(description="archives")
     def archives(self, launch: Launch) -> SafeString:
         return format_html_join(
-            format_html(" · "),
+            " · ",
             '<span class="vh-state vh-{}" title="{}">'
             '<span aria-hidden="true">{}</span> {}: {}</span>',
             (
