@@ -6,12 +6,14 @@ Without any configuration the hub runs embedded: SQLite and generated secrets un
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from csp.constants import NONCE, NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
@@ -108,6 +110,7 @@ INSTALLED_APPS = [
     "django_prometheus",
     "django_structlog",
     "health_check",
+    "ninja",
     "viewerhub",
     "archives",
     "launcher",
@@ -329,6 +332,15 @@ WHITENOISE_USE_FINDERS = not PRODUCTION
 
 # Admin
 
+
+def _may_view(name: str, request: HttpRequest) -> bool:
+    app, _, model = name.partition("_")
+    return any(
+        request.user.has_perm(f"{app}.{action}_{model}")
+        for action in ("view", "change")
+    )
+
+
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "ViewerHub",
     "SITE_HEADER": "ViewerHub",
@@ -344,6 +356,7 @@ UNFOLD: dict[str, Any] = {
                         "title": title,
                         "icon": icon,
                         "link": reverse_lazy(f"admin:{name}_changelist"),
+                        "permission": partial(_may_view, name),
                     }
                     for title, icon, name in (
                         ("Archives", "storage", "archives_archive"),
@@ -360,6 +373,7 @@ UNFOLD: dict[str, Any] = {
                         "title": title,
                         "icon": icon,
                         "link": reverse_lazy(f"admin:{name}_changelist"),
+                        "permission": partial(_may_view, name),
                     }
                     for title, icon, name in (
                         ("Users", "person", "auth_user"),
