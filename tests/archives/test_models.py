@@ -1,0 +1,253 @@
+"""Archives: who may use them, which settings fit together, where to connect."""
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, Group, User
+from django.core.exceptions import ValidationError
+
+from archives.clients import DicomWebEndpoint, DimseEndpoint
+from archives.models import Archive
+from archives.validators import validate_host
+from tests.archives.clients.test_tls import make_certificate
+from tests.factories import make_dimse_archive
+
+CERTIFICATE, KEY = make_certificate()
+_, OTHER_KEY = make_certificate()
+
+
+def dimse(**values):
+    defaults = {"host": "pacs.example.org", "port": 104, "called_ae_title": "PACS"}
+    return Archive(
+        name="Main PACS", slug="main", protocol="dimse", **(defaults | values)
+    )
+
+
+def dicomweb(**values):
+    defaults = {"url": "https://pacs.example.org/dicom-web"}
+    return Archive(
+        name="Web PACS", slug="web", protocol="dicomweb", **(defaults | values)
+    )
+
+
+def errors_of(archive):
+    try:
+        archive.full_clean(validate_unique=False, validate_constraints=False)
+    except ValidationError as error:
+        return error.message_dict
+    return {}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("archive_groups", "who", "is_usable"),
+    [
+        ([], "anonymous", True),
+        ([], "member", True),
+        (["readers"], "anonymous", False),
+        (["readers"], "member", True),
+        (["readers", "guests"], "member", True),
+        (["guests"], "member", False),
+        (["guests"], "superuser", True),
+        (["guests"], "inactive superuser", False),
+    ],
+)
+def test_archive_is_usable_by_its_groups(archive_groups, who, is_usable):
+    readers, guests = Group.objects.create(name="readers"), Group(name="guests")
+    guests.save()
+    archive = make_dimse_archive()
+    archive.groups.set(Group.objects.filter(name__in=archive_groups))
+    make_dimse_archive(name="Old", slug="old", is_enabled=False)
+    user = AnonymousUser()
+    if who != "anonymous":
+        user = User.objects.create(
+            username="u",
+            is_superuser="superuser" in who,
+            is_active="inactive" not in who,
+        )
+    if who == "member":
+        user.groups.add(readers)
+
+    usable = list(Archive.objects.usable_by(user))
+
+    assert usable == ([archive] if is_usable else [])
+    if who == "anonymous":
+        assert list(Archive.objects.usable_by(None)) == usable
+
+
+def test_archive_that_is_complete_has_no_errors():
+    assert errors_of(dimse()) == {}
+    assert errors_of(dicomweb()) == {}
+
+
+@pytest.mark.parametrize(
+    "field", ["host", "port", "called_ae_title", "calling_ae_title"]
+)
+def test_dimse_archive_needs_its_fields(field):
+    assert list(errors_of(dimse(**{field: None if field == "port" else ""}))) == [field]
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"url": ""}, "url"),
+        ({"url": "pacs.example.org"}, "url"),
+        ({"url": "ftp://pacs.example.org/"}, "url"),
+        ({"url": "https://pacs.example.org/rs?x=1"}, "url"),
+        ({"wado_uri_url": "https://pacs.example.org/wado#x"}, "wado_uri_url"),
+        ({"authentication": "basic", "password": "p"}, "username"),
+        ({"authentication": "bearer"}, "bearer_token"),
+        (
+            {"authentication": "bearer", "bearer_token": "t", "images": "direct"},
+            "images",
+        ),
+        ({"page_size": 0}, "page_size"),
+        ({"total_timeout": 0}, "total_timeout"),
+    ],
+)
+def test_dicomweb_archive_refuses_what_does_not_fit(values, field):
+    assert list(errors_of(dicomweb(**values))) == [field]
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"host": "pacs.example.org:104"}, "host"),
+        ({"host": "pacs/x"}, "host"),
+        ({"port": 0}, "port"),
+        ({"port": 65536}, "port"),
+        ({"called_ae_title": "SEVENTEEN-LETTERS"}, "called_ae_title"),
+        ({"called_ae_title": "BACK\\SLASH"}, "called_ae_title"),
+        ({"calling_ae_title": "    "}, "calling_ae_title"),
+        ({"maximum_associations": 0}, "maximum_associations"),
+        ({"images": "direct"}, "images"),
+    ],
+)
+def test_dimse_archive_refuses_what_does_not_fit(values, field):
+    assert list(errors_of(dimse(**values))) == [field]
+
+
+def test_dimse_archive_with_wado_uri_may_give_images_directly():
+    archive = dimse(images="direct", wado_uri_url="https://pacs.example.org/wado")
+
+    assert errors_of(archive) == {}
+
+
+@pytest.mark.parametrize(
+    "host", ["10.0.0.5", "pacs", "a.b-c.example", "::1", "fe80::1"]
+)
+def test_host_may_be_a_name_or_an_address(host):
+    validate_host(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["", "-x", "a b", "[::1]", "10.0.0.5:104", "é.example"]
+)
+def test_host_is_nothing_else(host):
+    with pytest.raises(ValidationError):
+        validate_host(host)
+
+
+def test_archive_forgets_the_other_protocol():
+    archive = dimse(url="https://x.example", authentication="basic", password="p")
+    archive.username = "u"
+
+    assert errors_of(archive) == {}
+    assert (archive.url, archive.authentication, archive.password) == ("", "none", "")
+
+    archive = dicomweb(host="pacs", port=104, dimse_passcode="p", use_tls=True)
+
+    assert errors_of(archive) == {}
+    assert (archive.host, archive.port, archive.dimse_passcode) == ("", None, "")
+    assert archive.use_tls is False
+
+
+def test_archive_forgets_credentials_of_another_authentication():
+    archive = dicomweb(
+        authentication="bearer", bearer_token="t", username="u", password="p"
+    )
+
+    assert errors_of(archive) == {}
+    assert (archive.username, archive.password) == ("", "")
+    assert archive.bearer_token == "t"
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "message"),
+    [
+        ({"ca_certificates": "not PEM"}, "ca_certificates", "No certificate"),
+        ({"ca_certificates": CERTIFICATE + KEY}, "ca_certificates", "private key"),
+        ({"client_certificate": CERTIFICATE}, "client_key", "go together"),
+        ({"client_key": KEY}, "client_certificate", "go together"),
+        (
+            {"client_certificate": "x", "client_key": KEY},
+            "client_certificate",
+            "No certificate",
+        ),
+        (
+            {"client_certificate": CERTIFICATE, "client_key": "x"},
+            "client_key",
+            "No private key",
+        ),
+        (
+            {"client_certificate": CERTIFICATE, "client_key": OTHER_KEY},
+            "client_key",
+            "another certificate",
+        ),
+        (
+            {"client_certificate": CERTIFICATE, "client_key": CERTIFICATE},
+            "client_key",
+            "No private key",
+        ),
+    ],
+)
+def test_certificate_that_is_wrong_is_named(values, field, message):
+    errors = errors_of(dicomweb(**values))
+
+    assert list(errors) == [field]
+    assert message in errors[field][0]
+
+
+def test_certificates_that_fit_are_taken():
+    archive = dicomweb(
+        ca_certificates=CERTIFICATE * 2, client_certificate=CERTIFICATE, client_key=KEY
+    )
+
+    assert errors_of(archive) == {}
+
+
+def test_endpoint_of_a_dimse_archive():
+    endpoint = dimse(
+        dimse_username="hub",
+        dimse_passcode="hidden passcode",
+        use_tls=True,
+        client_key="hidden key",
+        answer_timeout=7,
+    ).endpoint()
+
+    assert isinstance(endpoint, DimseEndpoint)
+    assert (endpoint.host, endpoint.port) == ("pacs.example.org", 104)
+    assert endpoint.user_identity
+    assert endpoint.user_identity.passcode == "hidden passcode"
+    assert endpoint.tls
+    assert endpoint.deadlines.first_answer == 7
+    assert "hidden" not in repr(endpoint)
+
+
+def test_endpoint_of_a_dicomweb_archive():
+    endpoint = dicomweb(
+        url="https://pacs.example.org/dicom-web/",
+        authentication="basic",
+        username="hub",
+        password="hidden password",
+        bearer_token="hidden token",
+    ).endpoint()
+
+    assert isinstance(endpoint, DicomWebEndpoint)
+    assert endpoint.url == "https://pacs.example.org/dicom-web"
+    assert endpoint.password == "hidden password"
+    assert "hidden" not in repr(endpoint)
+
+
+def test_address_is_what_administrators_type():
+    assert dimse().address == "PACS@pacs.example.org:104"
+    assert dimse(host="::1").address == "PACS@[::1]:104"
+    assert dicomweb().address == "https://pacs.example.org/dicom-web"
