@@ -72,8 +72,6 @@ class ArchiveForm(forms.ModelForm):  # type: ignore[type-arg]
         stored = [name for name in SECRET_FIELDS if archive.has_secret(name)]
         self._unreadable = [name for name in stored if not _is_readable(archive, name)]
         super().__init__(*args, **{**kwargs, "instance": archive})
-        if self.protocol:
-            archive.protocol = self.protocol
         for name in self.required:
             if name in self.fields:
                 self.fields[name].required = True
@@ -93,6 +91,7 @@ class ArchiveForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        self.instance.protocol = self.protocol
         for name in SECRET_FIELDS:
             if f"clear_{name}" in self.fields and name in cleaned:
                 cleaned[name] = self._new_secret(name, cleaned)
