@@ -106,6 +106,8 @@ class Command(BaseCommand):
         archive = archive or Archive(slug=options["slug"], name=options["slug"])
         for name, value in _values(options).items():
             setattr(archive, name, value)
+        if options["basic"] is not None and archive.protocol == Archive.Protocol.DIMSE:
+            raise CommandError("--basic: only DICOMweb archives have it.")
         _save(archive)
         done = "Added" if is_new else "Updated"
         self.stdout.write(f"{done} {archive.name} ({archive.slug}), {archive.address}")
@@ -178,8 +180,6 @@ def _basic(text: str, *, from_stdin: bool) -> dict[str, Any]:
 def _save(archive: Archive) -> None:
     if not archive.protocol:
         raise CommandError("A new archive needs --dimse or --dicomweb.")
-    if archive.protocol == Archive.Protocol.DIMSE and archive.username:
-        raise CommandError("--basic: only DICOMweb archives have it.")
     try:
         archive.full_clean()
     except ValidationError as error:

@@ -1,0 +1,152 @@
+"""``manage.py add_archive``, as scripts use it."""
+
+import io
+import sys
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from archives.models import Archive
+from tests.factories import DEAD_PORT, make_dicomweb_archive
+
+pytestmark = pytest.mark.django_db
+
+DEAD = f"http://127.0.0.1:{DEAD_PORT}/dicom-web"
+
+
+@pytest.fixture(autouse=True)
+def _no_password(monkeypatch):
+    monkeypatch.delenv("VIEWERHUB_ARCHIVE_PASSWORD", raising=False)
+
+
+def add_archive(*arguments):
+    output = io.StringIO()
+    call_command("add_archive", *arguments, stdout=output)
+    return output.getvalue()
+
+
+def refusal(*arguments):
+    with pytest.raises(CommandError) as caught:
+        add_archive(*arguments)
+    return caught.value
+
+
+def test_dimse_archive_is_added_and_verified(embedded_archive):
+    address = f"{embedded_archive.ae_title}@127.0.0.1:{embedded_archive.port}"
+
+    output = add_archive("demo", "--dimse", address, "--check")
+
+    archive = Archive.objects.get(slug="demo")
+    assert (archive.protocol, archive.name) == ("dimse", "demo")
+    assert archive.address == address
+    assert archive.last_success
+    first, *checklist = output.splitlines()
+    assert first == f"Added demo (demo), {address}"
+    assert len(checklist) >= 3
+    assert all(line.startswith("✓") and " ms  " in line for line in checklist)
+
+
+def test_archive_that_does_not_answer_is_saved_all_the_same():
+    output = add_archive("web", "--dicomweb", DEAD, "--name", "Web PACS")
+
+    assert Archive.objects.get(slug="web").name == "Web PACS"
+    assert "✗" in output
+
+
+def test_check_fails_where_the_verification_does():
+    error = refusal("web", "--dicomweb", DEAD, "--check")
+
+    assert error.returncode == 3
+    assert Archive.objects.filter(slug="web").exists()
+
+
+def test_archive_is_updated_and_keeps_what_is_not_given():
+    make_dicomweb_archive(DEAD, name="Web PACS", page_size=77)
+
+    output = add_archive(
+        "web",
+        *("--dicomweb", f"{DEAD}/rs"),
+        *("--wado-uri", "http://127.0.0.1:9/wado"),
+        *("--images", "direct"),
+    )
+
+    assert output.startswith("Updated Web PACS (web)")
+    archive = Archive.objects.get()
+    assert archive.url == f"{DEAD}/rs"
+    assert archive.wado_uri_url == "http://127.0.0.1:9/wado"
+    assert (archive.images, archive.page_size) == ("direct", 77)
+
+
+def test_archive_may_change_its_protocol():
+    make_dicomweb_archive(DEAD, authentication="basic", username="u", password="p")
+
+    add_archive("web", "--dimse", "PACS@[::1]:9", "--calling-ae-title", "HUB")
+
+    archive = Archive.objects.get()
+    assert (archive.protocol, archive.host, archive.port) == ("dimse", "::1", 9)
+    assert (archive.calling_ae_title, archive.url, archive.password) == ("HUB", "", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "standard_input"),
+    [
+        (["--basic", "hub:a:b"], None, ""),
+        (["--basic", "hub"], "a:b", ""),
+        (["--basic", "hub", "--password-stdin"], None, "a:b\n"),
+        (["--basic", "hub", "--password-stdin"], "other", "a:b"),
+    ],
+)
+def test_password_comes_from_the_safest_place_given(
+    monkeypatch, arguments, environment, standard_input
+):
+    if environment:
+        monkeypatch.setenv("VIEWERHUB_ARCHIVE_PASSWORD", environment)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(standard_input))
+
+    output = add_archive("web", "--dicomweb", DEAD, *arguments)
+
+    archive = Archive.objects.get()
+    assert (archive.authentication, archive.username) == ("basic", "hub")
+    assert archive.password == "a:b"
+    assert "a:b" not in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["--dimse", "PACS"], "--dimse:"),
+        (["--dimse", "PACS@host"], "--dimse:"),
+        (["--dimse", "PACS@host:99999"], "--dimse:"),
+        (["--dimse", "SEVENTEEN-LETTERS@host:104"], "--dimse:"),
+        (["--dimse", "PACS@host:104", "--images", "direct"], "--images:"),
+        (["--dimse", "PACS@host:104", "--basic", "u:p"], "--basic:"),
+        (
+            ["--dimse", "A@b:1", "--calling-ae-title", "BACK\\SLASH"],
+            "--calling-ae-title:",
+        ),
+        (["--dicomweb", "pacs.example.org"], "--dicomweb:"),
+        (["--dicomweb", DEAD, "--wado-uri", "x"], "--wado-uri:"),
+        (["--dicomweb", DEAD, "--basic", "u"], "--basic:"),
+        (["--dicomweb", DEAD, "--basic", "u:"], "--basic:"),
+        (["--dicomweb", DEAD, "--basic", ":p"], "--basic:"),
+        (["--dicomweb", DEAD, "--name", "n" * 65], "--name:"),
+        (["--name", "Main"], "A new archive needs --dimse or --dicomweb."),
+        ([], "A new archive needs --dimse or --dicomweb."),
+    ],
+)
+def test_error_names_the_option_and_saves_nothing(arguments, option):
+    error = refusal("web", *arguments)
+
+    assert str(error).startswith(option)
+    assert error.returncode == 1
+    assert not Archive.objects.exists()
+
+
+def test_error_in_the_slug_is_named():
+    assert str(refusal("no slug", "--dicomweb", DEAD)).startswith("SLUG:")
+
+
+def test_protocols_exclude_each_other():
+    assert "not allowed with" in str(
+        refusal("x", "--dimse", "A@b:1", "--dicomweb", DEAD)
+    )
