@@ -5,6 +5,7 @@ const all = (selector, within = document) => [...within.querySelectorAll(selecto
 const one = (selector, within = document) => within.querySelector(selector);
 const numbers = new Intl.NumberFormat(root.lang || undefined);
 const count = (text, number) => text.replace("%n", numbers.format(number));
+const plural = (one, many, number) => (number === 1 ? one : count(many, number));
 
 root.classList.add("scripted");
 
@@ -146,8 +147,8 @@ function refresh() {
   const silent = chips.filter((chip) => !asking.includes(chip) && !answered.includes(chip));
   const rows = studies();
   const total = rows.length + held.length;
-  const text = total === 1 ? texts.one : total ? count(texts.many, total) : asking.length ? texts.asking : texts.none;
-  setText(one("[data-count]", results), text);
+  const nothing = () => (asking.length ? texts.asking : answered.length ? texts.none : texts.silence);
+  setText(one("[data-count]", results), total ? plural(texts.one, texts.many, total) : nothing());
   table.hidden = !rows.length;
   one("[data-order]", results).hidden = !total;
   one("[data-has-more]", results).hidden = !chips.some((chip) => "hasMore" in chip.dataset);
@@ -171,7 +172,7 @@ function setText(element, text) {
 function refreshHeld(texts) {
   const button = one("[data-held]", results);
   button.hidden = !held.length;
-  button.textContent = held.length === 1 ? texts.heldOne : count(texts.heldMany, held.length);
+  button.textContent = plural(texts.heldOne, texts.heldMany, held.length);
 }
 
 function refreshPages(rows, texts) {
@@ -250,9 +251,9 @@ const KEYS = {
 
 function onKey(event) {
   if (event.key === "Escape") {
-    const menu = document.activeElement.closest?.("details[data-menu][open]");
+    const menu = document.activeElement.closest("details[data-menu][open]");
     closeMenus();
-    one("summary", menu ?? document.createElement("i"))?.focus();
+    if (menu) one("summary", menu).focus();
     return;
   }
   const isTyping = event.target.closest("input:not([type=checkbox], [type=radio]), textarea, select, dialog");
