@@ -6,7 +6,7 @@ import re
 import warnings
 from typing import Final
 
-from pydicom import charset, config
+from pydicom import charset
 
 from archives.errors import ArchiveRefusedError
 
@@ -59,9 +59,8 @@ def encode_text(text: str, character_set: str, archive_name: str) -> bytes:
             return text.encode("ascii")
         if len(encodings) == 1:
             return text.encode(encodings[0])
-        with config.strict_writing():
-            return charset.encode_string(text, encodings)
-    except (UnicodeError, ValueError) as error:
+        return _encode_iso_2022(text, encodings)
+    except (UnicodeError, ValueError, UserWarning) as error:
         raise ArchiveRefusedError(
             f"{archive_name} is registered with the character set "
             f"{character_set or 'ISO_IR 6'}, which can't express this search. Search "
@@ -85,6 +84,16 @@ def _spelled(value: str) -> str:
     if match is None:
         return value
     return f"ISO 2022 IR {match[2]}" if match[1] else f"ISO_IR {match[2]}"
+
+
+def _encode_iso_2022(text: str, encodings: list[str]) -> bytes:
+    # every delimiter ends the set chosen by an escape sequence, so parts begin anew
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # what pydicom would replace
+        return b"".join(
+            charset.encode_string(part, encodings)
+            for part in re.split(r"([\\^=])", text)
+        )
 
 
 def _decode_iso_2022(value: bytes, encodings: list[str]) -> str:

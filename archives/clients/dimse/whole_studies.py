@@ -30,7 +30,7 @@ from archives.clients.dimse.knowledge import knowledge_of
 from archives.clients.dimse.queries import Queries, together
 from archives.clients.dimse.relational import resolve_parents
 from archives.clients.matches import study_of
-from archives.clients.selection import belongs_whole, restrict
+from archives.clients.selection import belongs_whole, is_near_miss, restrict
 from archives.entities import Selection, Study, WholeStudies
 from archives.errors import ArchiveResponseError
 
@@ -138,7 +138,7 @@ class _Search:
             if self._belongs(study):
                 self._hierarchy.add_study(study)
                 found.add(study.study_instance_uid)
-            else:
+            elif not is_near_miss(study, self._selection):
                 self._dropped_uids.add(study.study_instance_uid)
         return found
 
