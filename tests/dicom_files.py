@@ -123,10 +123,15 @@ class DicomFiles:
 
 def write(folder: Path, groups: Iterable[str] = GROUPS) -> DicomFiles:
     """Write the files of these groups below ``folder``; the whole set takes about 2 s."""
+    patients = (patient for group in groups for patient in GROUPS[group]())
+    return write_patients(folder, patients)
+
+
+def write_patients(folder: Path, patients: Iterable[PlannedPatient]) -> DicomFiles:
+    """The same for patients of the caller's own plan."""
     studies = [
         _write_study(folder, patient, study)
-        for group in groups
-        for patient in GROUPS[group]()
+        for patient in patients
         for study in patient.studies
     ]
     files = DicomFiles(folder, tuple(studies))
@@ -248,6 +253,7 @@ def _dataset(
         assert isinstance(path, str)
         dataset = dcmread(path)
         dataset.update(first)
+        dicom_objects.tidy(dataset)
     else:
         dataset = Dataset()
         dataset.update(first)
