@@ -139,8 +139,10 @@ def property_problem(line: str) -> str:
     name, value = match["name"], match["value"]
     if name in _PROTECTED_NAMES or name.startswith(_PROTECTED_PREFIXES):
         return f"Weasis doesn't let a link set {name}."
-    if name in {"weasis.user", "weasis.profile"} and set(value) & set('\\/:*?"<>|'):
-        return f'{name} may not contain any of \\ / : * ? " < > |'
+    if name in {"weasis.user", "weasis.profile"} and (
+        set(value) & set('\\/:*?"<>|') or not value.strip(".")
+    ):
+        return f'{name} may not contain any of \\ / : * ? " < > | nor be only dots.'
     return config_value_problem(value)
 
 
