@@ -27,6 +27,8 @@ Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 @dataclass(kw_only=True)
 class Behaviour:
     page_cap: int = 10_000
+    total_cap: int = 10_000  # no page reaches beyond it, as with Orthanc's limits
+    matches_dates: bool = True
     ignores_limit: bool = False
     ignores_offset: bool = False
     ignores_keys: bool = False
@@ -186,6 +188,7 @@ class DicomWebServer:
         size = int(request.keys.get("limit", 10_000))
         if behaviour.ignores_limit:
             size = 10_000
+        found = found[: behaviour.total_cap]
         page = found[start : start + min(size, behaviour.page_cap)]
         if not page:
             return content(behaviour.none_body, status=behaviour.none_status)
@@ -200,6 +203,10 @@ class DicomWebServer:
         return content(body, **headers)
 
     def _is_match(self, match: dict, keys: dict[str, str]) -> bool:
+        first, _, last = keys.get("StudyDate", "-").partition("-")
+        day = _first(match.get("00080020", {}))
+        if self.behaviour.matches_dates and not first <= day <= (last or "99999999"):
+            return False
         for keyword, value in keys.items():
             if tag := SEARCHABLE.get(keyword):
                 values = value.split(",") if self.behaviour.takes_uid_lists else [value]

@@ -21,7 +21,7 @@ from archives.entities import (
 )
 from tests.dicomweb_server import Behaviour, DicomWebServer
 
-SHORT = Deadlines(connect=0.5, first_answer=0.3, total=5.0)
+IMPATIENT = Deadlines(connect=0.5, first_answer=0.2)
 
 
 def make_study(
@@ -98,7 +98,7 @@ async def serving(
         context
     ) as server:
         memory_of.cache_clear()  # ports come back
-        options = {"name": "North", "url": server.url, "deadlines": SHORT}
+        options = {"name": "North", "url": server.url}
         try:
             yield (
                 DicomWebClient(DicomWebEndpoint(**(options | dict(endpoint or {})))),

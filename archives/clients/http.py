@@ -1,7 +1,6 @@
-"""HTTP to one archive: pooled connections, limits, and every failure in words.
+"""HTTP to one archive: pooled connections, turns, deadlines and redirects.
 
-The only module that imports httpx2. Requests are GET alone, which may be repeated
-(RFC 9110 9.2.2).
+Requests are GET alone, which may be sent again (RFC 9110 9.2.2).
 """
 
 from __future__ import annotations
@@ -9,10 +8,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
@@ -20,10 +18,10 @@ from weakref import WeakKeyDictionary
 import httpx2
 
 from archives.clients.base import DicomWebEndpoint, HttpAuthentication
+from archives.clients.http_failures import raise_for_status, translated_errors
 from archives.clients.pool import on_close
-from archives.clients.tls import client_context, explain
+from archives.clients.tls import client_context
 from archives.errors import (
-    ArchiveError,
     ArchiveRefusedError,
     ArchiveResponseError,
     ArchiveUnavailableError,
@@ -32,15 +30,10 @@ from archives.errors import (
 MAXIMUM_REDIRECTS: Final = 3
 MAXIMUM_PIECE: Final = 128 * 1024
 KEEP_ALIVE_SECONDS: Final = 60.0
-UNAVAILABLE: Final = frozenset({408, 425, 429, 502, 503, 504})
 
 # They log every URL, and the keys of a search are patient data.
 for _name in ("httpx2", "httpcore2"):
     logging.getLogger(_name).setLevel(logging.WARNING)
-
-_pools: WeakKeyDictionary[
-    asyncio.AbstractEventLoop, dict[DicomWebEndpoint, httpx2.AsyncClient]
-] = WeakKeyDictionary()
 
 
 class HttpAnswer:
@@ -93,16 +86,17 @@ class HttpSession:
         """Ask for a resource; the answer's status may be any but an error for all.
 
         Follows redirects on the same origin. Statuses that mean the same whatever was
-        asked are raised: see ``_raise_for_status``; others are the caller's.
+        asked are raised: see ``http_failures``; others are the caller's.
         """
         _require_address(url, self.name)
         headers = {"Accept": accept, "Accept-Encoding": accept_encoding}
-        response = await self._open(url, headers)
-        try:
-            _raise_for_status(response.status_code, self.endpoint)
-            yield HttpAnswer(response, self.name)
-        finally:
-            await response.aclose()
+        async with self._turn():
+            response = await self._open(url, headers)
+            try:
+                raise_for_status(response.status_code, self.endpoint)
+                yield HttpAnswer(response, self.name)
+            finally:
+                await response.aclose()
 
     @asynccontextmanager
     async def deadline(self) -> AsyncIterator[None]:
@@ -119,6 +113,22 @@ class HttpSession:
                 "or try again later."
             ) from error
 
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait until fewer than ``maximum_connections`` requests are under way."""
+        turns = _pool_of(self.endpoint).turns
+        try:
+            async with asyncio.timeout(self.endpoint.deadlines.total):
+                await turns.acquire()
+        except TimeoutError as error:
+            raise ArchiveUnavailableError(
+                f"{self.name} is busy with other requests of ours: try again in a minute."
+            ) from error
+        try:
+            yield
+        finally:
+            turns.release()
+
     async def _open(self, url: str, headers: dict[str, str]) -> httpx2.Response:
         for _ in range(MAXIMUM_REDIRECTS + 1):
             response = await self._send(url, headers)
@@ -134,7 +144,7 @@ class HttpSession:
     async def _send(self, url: str, headers: dict[str, str]) -> httpx2.Response:
         """Send once; again only where a kept connection turns out to be closed."""
         with translated_errors(self.name):
-            client = _pooled_client(self.endpoint)
+            client = _pool_of(self.endpoint).client
             for _ in range(self.endpoint.maximum_connections + 1):
                 trace = _ConnectionTrace()
                 request = client.build_request(
@@ -171,39 +181,45 @@ class _ConnectionTrace:
             self.is_new_connection = True
 
 
-def _pooled_client(endpoint: DicomWebEndpoint) -> httpx2.AsyncClient:
+class _Pool:
+    """Kept connections, and turns: HTTP/2 would send any number of requests at once."""
+
+    def __init__(self, endpoint: DicomWebEndpoint) -> None:
+        deadlines = endpoint.deadlines
+        self.turns = asyncio.Semaphore(endpoint.maximum_connections)
+        self.client = httpx2.AsyncClient(
+            verify=_tls_context(endpoint),
+            http2=True,
+            trust_env=False,
+            follow_redirects=False,
+            headers={"User-Agent": "ViewerHub", **_authorization(endpoint)},
+            limits=httpx2.Limits(
+                max_connections=endpoint.maximum_connections,
+                max_keepalive_connections=endpoint.maximum_connections,
+                keepalive_expiry=KEEP_ALIVE_SECONDS,
+            ),
+            timeout=httpx2.Timeout(deadlines.first_answer, connect=deadlines.connect),
+        )
+
+
+_pools: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[DicomWebEndpoint, _Pool]]
+_pools = WeakKeyDictionary()
+
+
+def _pool_of(endpoint: DicomWebEndpoint) -> _Pool:
     loop = asyncio.get_running_loop()
-    clients = _pools.get(loop)
-    if clients is None:
-        clients = _pools[loop] = {}
-        on_close(_close_clients)
-    if endpoint not in clients:
-        clients[endpoint] = _new_client(endpoint)
-    return clients[endpoint]
+    pools = _pools.get(loop)
+    if pools is None:
+        pools = _pools[loop] = {}
+        on_close(_close_pools)
+    if endpoint not in pools:
+        pools[endpoint] = _Pool(endpoint)
+    return pools[endpoint]
 
 
-async def _close_clients() -> None:
-    for client in _pools.pop(asyncio.get_running_loop(), {}).values():
-        await client.aclose()
-
-
-def _new_client(endpoint: DicomWebEndpoint) -> httpx2.AsyncClient:
-    deadlines = endpoint.deadlines
-    return httpx2.AsyncClient(
-        verify=_tls_context(endpoint),
-        http2=True,
-        trust_env=False,
-        follow_redirects=False,
-        headers={"User-Agent": "ViewerHub", **_authorization(endpoint)},
-        limits=httpx2.Limits(
-            max_connections=endpoint.maximum_connections,
-            max_keepalive_connections=endpoint.maximum_connections,
-            keepalive_expiry=KEEP_ALIVE_SECONDS,
-        ),
-        timeout=httpx2.Timeout(
-            deadlines.first_answer, connect=deadlines.connect, pool=deadlines.total
-        ),
-    )
+async def _close_pools() -> None:
+    for pool in _pools.pop(asyncio.get_running_loop(), {}).values():
+        await pool.client.aclose()
 
 
 def _tls_context(endpoint: DicomWebEndpoint) -> ssl.SSLContext:
@@ -246,109 +262,3 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     default = {"http": 80, "https": 443}.get(parts.scheme)
     return parts.scheme, parts.hostname, parts.port or default
-
-
-def _raise_for_status(status: int, endpoint: DicomWebEndpoint) -> None:
-    name = endpoint.name
-    if status == 401:
-        raise ArchiveRefusedError(f"{name} {_refused_login(endpoint)} (HTTP 401).")
-    if status == 403:
-        raise ArchiveRefusedError(
-            f"{name} does not permit this: check the user name and password, and the "
-            "rights of that account (HTTP 403)."
-        )
-    if status == 413:
-        raise ArchiveResponseError(
-            f"{name} has too many results: narrow the search (HTTP 413).", status="413"
-        )
-    if status in UNAVAILABLE:
-        raise ArchiveUnavailableError(
-            f"{name} is busy or not available: try again in a minute (HTTP {status})."
-        )
-
-
-def _refused_login(endpoint: DicomWebEndpoint) -> str:
-    match endpoint.authentication:
-        case HttpAuthentication.BASIC:
-            return "refused the login: check the user name and password"
-        case HttpAuthentication.BEARER:
-            return "refused the token: check it, and whether it has expired"
-    return "asks for a login: enter a user name and password, or a token"
-
-
-@contextmanager
-def translated_errors(archive_name: str) -> Iterator[None]:
-    """Raise what httpx2 raises as ``ArchiveError``, in words for a screen."""
-    try:
-        yield
-    except httpx2.TransportError as error:
-        raise _transport_error(error, archive_name) from error
-    except httpx2.DecodingError as error:
-        raise ArchiveResponseError(
-            f"{archive_name} sent an answer that can't be decompressed."
-        ) from error
-    except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
-        raise ArchiveResponseError(
-            f"{archive_name} can't be asked: check its address."
-        ) from error
-
-
-def _transport_error(error: httpx2.TransportError, name: str) -> ArchiveError:
-    if isinstance(error, httpx2.ConnectError):
-        return connection_error(error, name)
-    if any(map(_is_tls_failure, _causes(error))):
-        return connection_error(error, name)
-    return ArchiveUnavailableError(f"{name} {_transport_failure(error)}")
-
-
-def connection_error(error: BaseException, name: str) -> ArchiveError:
-    """Why a connection failed, by the innermost cause that tells."""
-    for cause in _causes(error):
-        if isinstance(cause, ssl.SSLError) and _is_tls_failure(cause):
-            return ArchiveRefusedError(f"{name}: {explain(cause)}")
-        if isinstance(cause, socket.gaierror):
-            return ArchiveUnavailableError(
-                f"{name} can't be found: its host name is unknown. Check the address."
-            )
-        if isinstance(cause, ConnectionRefusedError):
-            return ArchiveUnavailableError(
-                f"{name} refuses connections: check that it runs, and its port."
-            )
-    return ArchiveUnavailableError(
-        f"{name} can't be reached: check its address and the network."
-    )
-
-
-def _is_tls_failure(error: BaseException) -> bool:
-    """Not so where TLS merely waited for the network when something else went wrong."""
-    waiting = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
-    return isinstance(error, ssl.SSLError) and not isinstance(error, waiting)
-
-
-def _transport_failure(error: httpx2.TransportError) -> str:
-    match error:
-        case httpx2.ConnectTimeout():
-            return "can't be reached in time: check its address and the network."
-        case httpx2.PoolTimeout():
-            return "is busy with other requests of ours: try again in a minute."
-        case httpx2.TimeoutException():
-            return "stopped answering: try again later."
-        case httpx2.RemoteProtocolError():
-            return (
-                "broke off its answer or does not speak HTTP: check address and port."
-            )
-    return "broke off the connection: try again later."
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exceptions that led to this one, through groups too."""
-    pending: list[BaseException | None] = [error]
-    for _ in range(50):
-        if not pending:
-            return
-        cause = pending.pop()
-        if cause is not None:
-            yield cause
-            pending += [cause.__cause__, cause.__context__]
-            if isinstance(cause, BaseExceptionGroup):
-                pending += cause.exceptions

@@ -76,9 +76,11 @@ class DicomWebClient:
                 ]
             )
         studies = _merged(answers)
-        return StudyMatches(
-            studies=studies[: query.limit], has_more=len(studies) > query.limit
+        limit = search.memory.study_limit or query.limit + 1
+        has_more = len(studies) > query.limit or any(
+            answer.is_truncated or len(answer.matches) >= limit for answer in answers
         )
+        return StudyMatches(studies=studies[: query.limit], has_more=has_more)
 
     async def find_series(self, study_instance_uid: str) -> tuple[Series, ...]:
         path = path_to("studies", study_instance_uid, "series")

@@ -35,6 +35,8 @@ class ArchiveMemory:
     seconds: dict[tuple[Resource, int], float] = field(default_factory=dict)
     unusable: set[Resource] = field(default_factory=set)
     largest_page: Counter[str] = field(default_factory=Counter)
+    studies_at_once: int = 0  # as many as one search gave, and there were no more
+    study_limit: int | None = None  # where the archive cuts without saying so
     takes_uid_lists: bool = True
     takes_include_fields: bool = True
     _choices: int = 0

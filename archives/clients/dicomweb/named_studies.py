@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from archives.clients.dicomweb.capped import find_all_studies
 from archives.clients.dicomweb.query_string import widened
 from archives.clients.dicomweb.search import Answers, Level, Parameters, Search
 from archives.clients.matches import (
@@ -21,7 +22,7 @@ from archives.clients.matches import (
     study_of,
 )
 from archives.clients.parallel import run_all
-from archives.clients.selection import belongs
+from archives.clients.selection import belongs, is_near_miss
 from archives.entities import InstanceIdentifier, Selection, SeriesIdentifier, Study
 from archives.errors import ArchiveResponseError
 
@@ -65,7 +66,7 @@ async def find_named_studies(search: Search, selection: Selection) -> NamedStudi
         for study in map(study_of, answers.matches):
             if belongs(study, selection):
                 named.studies.setdefault(study.study_instance_uid, study)
-            else:
+            elif not is_near_miss(study, selection):
                 named.dropped.add(study.study_instance_uid)
     return named
 
@@ -73,7 +74,7 @@ async def find_named_studies(search: Search, selection: Selection) -> NamedStudi
 async def _find_by_key(
     search: Search, selection: Selection, name: str, value: str
 ) -> Answers:
-    answers = await _find(search, [(name, value)])
+    answers = await find_all_studies(search, [(name, value)], STUDY_TAGS)
     pattern = widened(value)
     if not pattern or any(
         belongs(study_of(each), selection) for each in answers.matches
@@ -103,8 +104,6 @@ async def _find_by_uids(search: Search, uids: Sequence[str]) -> list[Answers]:
             for start in range(0, len(uids), _UIDS_PER_LIST)
         ]
         answers = await run_all([_find_by_list(search, chunk) for chunk in chunks])
-        if any(len(answer.matches) > 1 for answer in answers):
-            return answers
     found = {
         each.get(STUDY_INSTANCE_UID) for answer in answers for each in answer.matches
     }

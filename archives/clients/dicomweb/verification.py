@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from archives.clients.dicomweb.retrieval import retrieve_instance
 from archives.clients.dicomweb.search import DICOM_JSON, Level, Search, path_to
-from archives.clients.http import HttpSession, connection_error
+from archives.clients.http import HttpSession
+from archives.clients.http_failures import connection_error
 from archives.clients.matches import (
     SERIES_INSTANCE_UID,
     SOP_INSTANCE_UID,

@@ -31,7 +31,7 @@ from tests.dicomweb_server import (
     raw,
     status,
 )
-from tests.dicomweb_studies import SHORT, make_study, serving
+from tests.dicomweb_studies import make_study, serving
 
 STUDY = make_study()
 SECRETS = ("Secret^Name", "SECRET-ID", "secret-password", "secret body")
@@ -278,7 +278,7 @@ def test_an_address_where_nothing_is_says_so(url, words):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         endpoint = DicomWebEndpoint(
-            name="North", url=url.format(port=unused.getsockname()[1]), deadlines=SHORT
+            name="North", url=url.format(port=unused.getsockname()[1])
         )
 
         async def main() -> None:

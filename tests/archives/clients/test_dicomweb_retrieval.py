@@ -23,7 +23,7 @@ from tests.dicomweb_server import (
     raw,
     status,
 )
-from tests.dicomweb_studies import identifier_of, make_study, serving
+from tests.dicomweb_studies import IMPATIENT, identifier_of, make_study, serving
 
 STUDY = make_study()
 FIRST = identifier_of(STUDY)
@@ -172,7 +172,9 @@ def test_retrieve_instance_gives_up_a_silent_archive():
     start = head(Content_Type="application/dicom", Content_Length="9999") + FILE[:1000]
 
     with pytest.raises(ArchiveUnavailableError, match="North stopped answering"):
-        retrieve(prepare=answering(start, then="silent"))
+        retrieve(
+            prepare=answering(start, then="silent"), endpoint={"deadlines": IMPATIENT}
+        )
 
 
 @pytest.mark.parametrize(

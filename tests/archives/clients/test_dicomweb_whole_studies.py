@@ -16,6 +16,7 @@ from archives.entities import (
     Selection,
     SeriesIdentifier,
     Study,
+    StudyQuery,
     WholeStudies,
 )
 from archives.errors import ArchiveResponseError
@@ -180,6 +181,70 @@ def test_find_whole_studies_asks_many_studies_by_list(takes_uid_lists):
     assert_whole(found, *studies)
     searches = server.paths().count("studies")
     assert searches == 3 if takes_uid_lists else searches == 63
+
+
+DAYS = [
+    make_study(f"1.{day}", 1, 1, study_date=f"202601{day:02d}") for day in range(1, 29)
+]
+
+
+@pytest.mark.parametrize("total_cap", [2, 3, 7, 20, 27, 28, 29])
+def test_find_whole_studies_gets_past_a_limit_that_nobody_tells(total_cap):
+    found, _ = find(OF_P1, *DAYS, total_cap=total_cap)
+
+    assert_whole(found, *DAYS)
+
+
+def test_find_whole_studies_says_when_it_does_not_get_past_a_limit():
+    same_day = [make_study(f"2.{number}", 1, 1) for number in range(9)]
+
+    found, _ = find(OF_P1, *DAYS, *same_day, total_cap=5)
+
+    assert found.is_truncated
+    assert len(found.studies) == len(DAYS) + 5
+
+
+@pytest.mark.parametrize("date", ["", "20260131", "31.01.2026", "99991231"])
+def test_find_whole_studies_survives_any_study_date(date):
+    studies = [*DAYS[:3], make_study("3.1", 1, 1, study_date=date)]
+
+    found, _ = find(OF_P1, *studies, page_cap=2)
+
+    assert_whole(found, *studies)
+
+
+def test_find_whole_studies_looks_for_a_limit_once():
+    async def main() -> list[int]:
+        async with serving(*DAYS) as (client, server):
+            counts = []
+            for _ in range(2):
+                server.requests.clear()
+                await client.find_whole_studies(OF_P1)
+                counts.append(server.paths().count("studies"))
+            return counts
+
+    first, second = asyncio.run(main())
+
+    assert first > second
+    assert second <= 2
+
+
+def test_find_whole_studies_survives_an_archive_without_date_matching():
+    found, _ = find(OF_P1, *DAYS, total_cap=7, matches_dates=False)
+
+    assert len(found.studies) == 7
+
+
+def test_find_studies_knows_the_limit_that_was_found():
+    async def main() -> tuple[bool, bool]:
+        async with serving(*DAYS, total_cap=7) as (client, _):
+            query = StudyQuery(patient_id="P1", limit=10)
+            before = await client.find_studies(query)
+            await client.find_whole_studies(OF_P1)
+            after = await client.find_studies(query)
+            return before.has_more, after.has_more
+
+    assert asyncio.run(main()) == (False, True)
 
 
 def test_find_whole_studies_widens_identifiers_that_a_server_compares_escaped():

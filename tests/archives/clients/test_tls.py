@@ -19,7 +19,7 @@ from archives.clients.base import TlsSettings
 from archives.clients.tls import client_context, explain
 from archives.entities import StudyQuery
 from archives.errors import ArchiveRefusedError, ArchiveUnavailableError
-from tests.dicomweb_studies import make_study, serving
+from tests.dicomweb_studies import IMPATIENT, make_study, serving
 
 NOW = datetime.now(UTC)
 Pair = tuple[str, str]
@@ -188,7 +188,8 @@ def test_a_server_without_tls_is_told_from_others(answer, kind, words):
         async with serving(make_study()) as (_, server):
             server.greeting = answer
             url = server.url.replace("http:", "https:")
-            async with serving(endpoint={"url": url, "tls": TRUSTED}) as (client, _):
+            options = {"url": url, "tls": TRUSTED, "deadlines": IMPATIENT}
+            async with serving(endpoint=options) as (client, _):
                 await client.find_studies(StudyQuery())
 
     with pytest.raises(kind, match=f"North.*{words}"):
