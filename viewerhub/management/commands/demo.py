@@ -48,9 +48,9 @@ ViewerHub is ready at {url}
 Log in as {login}.
 
 Three things to try:
-  the search page  {url}/  (look for the patient ID 1CT1)
+  the search page  {url}/ and the patient ID 1CT1
   a launch URL     {url}/weasis?patientID=1CT1
-  the REST API     curl -H 'Authorization: Bearer {key}' '{url}/api/v1/archives'
+  the REST API     curl -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{{"patient_id": "1CT1"}}' {url}/api/v1/studies/search
 
 Logs are in {logs}. Ctrl-C ends everything.\
 """
