@@ -20,6 +20,7 @@ from tests.laboratory import (
 from tests.orthanc import Orthanc
 from tests.postgresql import PostgreSql, start_postgresql
 from tests.requirements import needs
+from tests.stack import Stack, start_stack
 from tests.valkey import RedisServer, start_redis
 
 LABORATORY = pytest.StashKey[LaboratoryServer]()
@@ -101,3 +102,10 @@ def embedded_archive() -> Iterator[EmbeddedArchive]:
     """The built-in archive with the files that pydicom brings."""
     with EmbeddedArchive() as archive:
         yield archive
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The whole product as processes, on SQLite and Valkey."""
+    with start_stack(tmp_path_factory.mktemp("stack")) as hub:
+        yield hub

@@ -147,6 +147,15 @@ def _add_references(dataset: Dataset, sop_class_uid: str) -> None:
     dataset.ContentSequence = [reference]
 
 
+def tidy(dataset: Dataset) -> None:
+    """Remove what archives may change without changing the image: padding after the
+    dataset, and a VR of Pixel Data that compressed images should not have."""
+    if "DataSetTrailingPadding" in dataset:
+        del dataset.DataSetTrailingPadding
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        dataset["PixelData"].VR = "OB"
+
+
 def encode(dataset: Dataset) -> bytes:
     """The dataset as a file (PS3.10), with its own transfer syntax."""
     buffer = BytesIO()

@@ -227,14 +227,14 @@ def edges() -> list[PlannedPatient]:
         ),
         PlannedPatient(
             "edges",
-            "QUOTE/?#%20+ é",
+            "QUOTE/#%20+&=; é",
             "Quoted^Identifier",
             (
                 PlannedStudy(
                     "quote",
                     "D" * 64,
                     (PlannedSeries("CT", "S" * 64),),
-                    accession_number="A/1?&=+",
+                    accession_number="A/1&=+#%",
                 ),
             ),
             specific_character_set=UTF_8,

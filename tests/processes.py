@@ -49,7 +49,11 @@ def _dies_with_us() -> list[str]:
 
 
 class ServerProcess:
-    """A program that serves until it is stopped. Its output goes to ``log``."""
+    """A program that serves until it is stopped. Its output goes to ``log``.
+
+    Its environment is this process's own with ``environment`` on top, unless
+    ``inherits`` is false.
+    """
 
     def __init__(
         self,
@@ -58,11 +62,12 @@ class ServerProcess:
         folder: Path,
         log: Path,
         environment: Mapping[str, str] | None = None,
+        inherits: bool = True,
     ) -> None:
         self.command = [*_dies_with_us(), *command]
         self.folder = folder
         self.log = log
-        self.environment = {**os.environ, **(environment or {})}
+        self.environment = {**(os.environ if inherits else {}), **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

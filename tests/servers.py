@@ -83,11 +83,15 @@ class Hierarchical(EmbeddedArchive):
 
 
 class Slow(EmbeddedArchive):
-    """Waits before each answer: until ``proceed`` is set, or for ``pause`` seconds."""
+    """Waits before each answer: until ``proceed`` is set, or for ``pause`` seconds.
+
+    ``asked`` is set when a query came, ``cancelled`` when one was cancelled.
+    """
 
     def __init__(self, *arguments: Any, pause: float = 3600.0, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.pause = pause
+        self.asked = threading.Event()
         self.proceed = threading.Event()
         self.cancelled = threading.Event()
 
@@ -99,6 +103,7 @@ class Slow(EmbeddedArchive):
 
     def matches(self, query: Query) -> Iterator[Attributes]:
         for match in super().matches(query):
+            self.asked.set()
             self.proceed.wait(self.pause)
             yield match
 

@@ -63,6 +63,23 @@ def is_same_patient(patient: Patient, wanted: PatientIdentifier) -> bool:
     )
 
 
+def is_near_miss(study: Study, selection: Selection) -> bool:
+    """Whether a study that does not belong is a fair answer to what was asked.
+
+    The issuer is not asked for, because archives that keep none would find nothing, and
+    an archive may match without regard to case (PS3.4 C.2.2.2.1).
+    """
+    patient_id = study.patient.patient_id.strip().casefold()
+    accession_number = study.accession_number.strip().casefold()
+    return any(
+        patient_id == wanted.patient_id.strip().casefold()
+        for wanted in selection.patients
+    ) or any(
+        accession_number == wanted.strip().casefold()
+        for wanted in selection.accession_numbers
+    )
+
+
 def restrict(study: Study, selection: Selection) -> Study:
     """The study without the series and instances that were not selected.
 

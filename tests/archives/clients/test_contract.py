@@ -205,7 +205,7 @@ def test_find_whole_studies_without_issuer_takes_all_namesakes(endpoint, orthanc
         ("TWICE", ["accession-1", "accession-2"]),
         ("SHARED-ACC", ["issuer-a", "issuer-b"]),
         ("A&<1>", ["xml"]),
-        ("A/1?&=+", ["quote"]),
+        ("A/1&=+#%", ["quote"]),
         ("A100", []),
     ],
 )

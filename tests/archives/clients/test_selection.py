@@ -2,7 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from archives.clients.selection import belongs, belongs_whole, restrict
+from archives.clients.selection import (
+    belongs,
+    belongs_whole,
+    is_near_miss,
+    restrict,
+)
 from archives.entities import (
     Instance,
     InstanceIdentifier,
@@ -74,6 +79,20 @@ def test_belongs_whole_accepts_what_the_selection_names(selection):
 )
 def test_belongs_refuses_another_study(selection):
     assert not belongs(STUDY, selection)
+
+
+@pytest.mark.parametrize(
+    ("selection", "is_fair"),
+    [
+        (patients("P1", "SOUTH"), True),
+        (patients("p1"), True),
+        (Selection(accession_numbers=("a7",)), True),
+        (patients("P2", "NORTH"), False),
+        (Selection(study_instance_uids=("1.10",)), False),
+    ],
+)
+def test_near_miss_is_what_the_archive_could_not_know(selection, is_fair):
+    assert is_near_miss(STUDY, selection) == is_fair
 
 
 def test_belongs_takes_any_issuer_where_the_archive_knows_none():
