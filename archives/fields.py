@@ -28,7 +28,7 @@ class Ciphertext(str):
     __slots__ = ()
 
 
-def _key_ring() -> MultiFernet:
+def key_ring() -> MultiFernet:
     """Keys are texts of any form; their SHA-256 is the Fernet key."""
     return MultiFernet(
         [
@@ -73,7 +73,7 @@ class EncryptedTextField(models.TextField):  # type: ignore[type-arg]
 
     def decrypt(self, token: Ciphertext) -> str:
         try:
-            return _key_ring().decrypt(token.encode()).decode()
+            return key_ring().decrypt(token.encode()).decode()
         except InvalidToken as error:
             if self.unreadable is not None:
                 return self.unreadable
@@ -87,7 +87,7 @@ class EncryptedTextField(models.TextField):  # type: ignore[type-arg]
         if not isinstance(value, Ciphertext):
             return super().pre_save(model_instance, add)
         try:
-            return Ciphertext(_key_ring().rotate(value.encode()).decode())
+            return Ciphertext(key_ring().rotate(value.encode()).decode())
         except InvalidToken:
             return value
 
@@ -95,4 +95,4 @@ class EncryptedTextField(models.TextField):  # type: ignore[type-arg]
         text = super().get_prep_value(value)
         if not text or isinstance(value, Ciphertext):
             return text
-        return _key_ring().encrypt(text.encode()).decode()
+        return key_ring().encrypt(text.encode()).decode()

@@ -10,6 +10,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.core.validators import slug_re
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -49,7 +50,9 @@ def template_named(slug: str) -> LaunchTemplate:
     """The template of a launch, the default if it names none; ``CriteriaError``."""
     if not slug:
         return LaunchTemplate.objects.default()
-    template = LaunchTemplate.objects.filter(slug=slug).first()
+    template = None
+    if slug_re.fullmatch(slug):  # other texts may have what a database can't compare
+        template = LaunchTemplate.objects.filter(slug=slug).first()
     if template is None:
         message = f"There is no launch template “{slug}”."
         raise CriteriaError([Problem(field="template", message=message)])

@@ -229,11 +229,14 @@ class ApiClient(models.Model):
     def has_scope(self, scope: str) -> bool:
         return scope in self.scopes
 
-    def usable_archives(self) -> ArchiveQuerySet:
-        enabled = Archive.objects.enabled()
+    def allowed_archives(self) -> ArchiveQuerySet:
+        """Archives the client may know of, also those that are disabled."""
         if not self.archives.exists():
-            return enabled
-        return enabled.filter(pk__in=self.archives.values("pk"))
+            return Archive.objects.all()
+        return Archive.objects.filter(pk__in=self.archives.values("pk"))
+
+    def usable_archives(self) -> ArchiveQuerySet:
+        return self.allowed_archives().enabled()
 
 
 class BuildQuerySet(models.QuerySet["Build"]):

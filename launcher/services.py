@@ -137,6 +137,7 @@ class ArchiveProgress:
     """
 
     archive: str
+    slug: str
     state: str
     message: str = ""
     studies: int = 0
@@ -158,6 +159,7 @@ async def progress_of(launch: Launch) -> list[ArchiveProgress]:
         return [
             ArchiveProgress(
                 archive=outcome.archive.name,
+                slug=outcome.archive.slug,
                 state=outcome.state,
                 message=outcome.message,
                 studies=outcome.studies,
@@ -178,6 +180,7 @@ def _progress(archive: Archive, collected: store.Collected) -> ArchiveProgress:
         studies, series, instances = answer.counts()
         return ArchiveProgress(
             archive=archive.name,
+            slug=archive.slug,
             state=answer.state,
             message=answer.message,
             studies=studies,
@@ -186,9 +189,10 @@ def _progress(archive: Archive, collected: store.Collected) -> ArchiveProgress:
         )
     progress = collected.progress.get(archive.pk)
     if progress is None:
-        return ArchiveProgress(archive=archive.name, state="asking")
+        return ArchiveProgress(archive=archive.name, slug=archive.slug, state="asking")
     return ArchiveProgress(
         archive=archive.name,
+        slug=archive.slug,
         state="asking",
         studies=progress.studies,
         series=progress.series,

@@ -4,6 +4,7 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
+from launcher.api import api
 from viewerhub import operations
 
 # The admin's own login form knows neither second factors nor rate limits.
@@ -15,5 +16,6 @@ urlpatterns = [
     path("livez", operations.livez, name="livez"),
     path("readyz", operations.ReadinessView.as_view(), name="readyz"),
     path("metrics", operations.metrics, name="metrics"),
+    path("api/v1/", api.urls),
     path("", include("launcher.urls")),
 ]
