@@ -164,11 +164,12 @@ class LaunchTemplate(models.Model):
     ) -> str:
         """What starts Weasis: in the mode of the template where everything allows it."""
         options, asked = self.options(), list(archives)
-        if self.mode == self.Mode.DICOM_RS and all(
+        can_ask = bool(asked) and all(
             archive.protocol == Archive.Protocol.DICOMWEB
             and archive.images == Archive.Images.DIRECT
             for archive in asked
-        ):
+        )
+        if self.mode == self.Mode.DICOM_RS and can_ask:
             try:
                 urls = [archive.url.rstrip("/") for archive in asked]
                 return weasis.open_dicom_rs(urls, selection, options)

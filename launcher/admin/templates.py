@@ -67,6 +67,8 @@ class LaunchTemplateAdmin(BaseAdmin):
         deleted, counts, forbidden, protected = super().get_deleted_objects(
             objs, request
         )
+        if super().has_delete_permission(request):
+            forbidden = forbidden - {self.opts.verbose_name}
         protected = [
             *protected,
             *(
