@@ -1,0 +1,69 @@
+"""Takes the pictures of the documentation: ``python -m tests.screenshots``.
+
+Needs Chromium. The pictures show the demo archive, whose patients do not exist.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+from tests.demo import ROOT, Demo, environment, running_demo
+from tests.requirements import program
+
+FOLDER = ROOT / "docs" / "images"
+PASSWORD = "for the pictures"
+SIZE = {"width": 1280, "height": 800}
+
+
+def main() -> None:
+    chromium = program("chromium", "chromium-browser")
+    if chromium is None:
+        raise SystemExit("Install Chromium first: apt-get install chromium")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        variables = environment(Path(folder), VIEWERHUB_DEMO_PASSWORD=PASSWORD)
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        with running_demo(variables) as demo, browser:
+            page = browser.new_page(viewport=SIZE, locale="en")
+            log_in(page, demo)
+            search(page)
+            page.screenshot(path=FOLDER / "search.png")
+            launch(page)
+            page.screenshot(path=FOLDER / "launch.png")
+
+
+def log_in(page: Page, demo: Demo) -> None:
+    page.goto(f"http://127.0.0.1:{demo.port}/")
+    page.fill("input[name=login]", "admin")
+    page.fill("input[name=password]", PASSWORD)
+    page.press("input[name=password]", "Enter")
+    page.wait_for_selector("[data-quick]")
+
+
+def search(page: Page) -> None:
+    page.fill("[data-quick]", "doe")
+    page.press("[data-quick]", "Enter")
+    page.wait_for_selector("[data-study]")
+    page.click("[data-expand] >> nth=0")
+    page.wait_for_selector("[data-series] table, [data-series] li")
+    page.wait_for_load_state("networkidle")
+
+
+def launch(page: Page) -> None:
+    """Open the first study; a browser without Weasis stays where it is."""
+    page.click("[data-open] >> nth=0")
+    page.wait_for_load_state("networkidle")
+    page.click("a[href^='/launch/'] >> nth=0")
+    page.wait_for_selector(".launch-page >> text=Ready")
+    page.set_viewport_size({"width": 1280, "height": 430})
+    page.reload()  # now that the patient is known
+    page.wait_for_load_state("networkidle")
+
+
+if __name__ == "__main__":
+    main()
