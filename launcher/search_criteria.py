@@ -27,7 +27,8 @@ from launcher.person_names import (
 MINIMUM_CHARACTERS: Final = 3
 MAXIMUM_DAYS: Final = 31
 
-_UID: Final = re.compile(r"[0-2](\.[0-9]+){3,}")
+# "2.25." is followed by a UUID (PS3.5 B.2); any other UID has more dots.
+_UID: Final = re.compile(r"2\.25\.[0-9]{4,}|[0-2](\.[0-9]+){3,}")
 _DATE: Final = re.compile(r"(\d{4})[.-]?(\d{2})[.-]?(\d{2})")
 
 
@@ -60,13 +61,8 @@ class SearchCriteria:
 
     def is_selective(self) -> bool:
         """Whether archives may be asked this: see ``MINIMUM_CHARACTERS`` and days."""
-        keys = (
-            self.quick,
-            self.patient_name,
-            self.patient_id.partition("^^^")[0],
-            self.accession_number,
-        )
-        if any(selectivity(key) >= MINIMUM_CHARACTERS for key in keys):
+        keys = (self.quick, self.patient_name, self.patient_id, self.accession_number)
+        if any(map(_is_selective_key, keys)):
             return True
         if self.patient_birth_date:
             return True
@@ -97,6 +93,14 @@ class SearchCriteria:
             limit=limit,
         )
         return tuple(_with_quick(common, self.quick))
+
+
+def _is_selective_key(text: str) -> bool:
+    """Long enough; or of any length, if it is the whole ID of a patient and an issuer."""
+    key, is_patient_id, _ = text.partition("^^^")
+    length = selectivity(key)
+    is_whole = bool(is_patient_id) and not set("*?") & set(key)
+    return length >= MINIMUM_CHARACTERS or (is_whole and length > 0)
 
 
 def recognise(text: str) -> Recognised:
