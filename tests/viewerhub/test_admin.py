@@ -1,0 +1,137 @@
+"""The admin as a whole: its policy, its menu, its users, and life without Unfold."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from allauth.mfa.models import Authenticator
+from django.apps import apps
+from django.contrib.admin import site
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+pytestmark = pytest.mark.django_db
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def text(response):
+    return response.content.decode()
+
+
+def policy_of(response):
+    header = response["Content-Security-Policy"]
+    parts = (directive.split() for directive in header.split(";"))
+    return {name: set(sources) for name, *sources in parts}
+
+
+def test_admin_has_a_policy_of_its_own_without_any_other_source(admin_client):
+    policy = policy_of(admin_client.get("/admin/"))
+
+    assert policy["script-src"] == {"'self'", "'unsafe-eval'"}
+    assert policy["frame-ancestors"] == {"'none'"}
+    for name, sources in policy.items():
+        assert not {source for source in sources if "://" in source or source == "*"}, (
+            name
+        )
+
+
+def test_policy_of_the_portal_stays_strict(client):
+    policy = policy_of(client.get("/accounts/login/"))
+
+    for sources in policy.values():
+        assert not sources & {"'unsafe-eval'", "'unsafe-inline'"}
+
+
+@pytest.mark.parametrize("model", sorted(site._registry, key=str), ids=str)
+def test_admin_page_loads_nothing_from_elsewhere(admin_client, model):
+    meta = model._meta
+    base = f"/admin/{meta.app_label}/{meta.model_name}/"
+    response = admin_client.get(base)
+
+    assert response.status_code == 200
+    addresses = re.findall(r'(?:src|<link[^>]* href)="([^"]+)"', text(response))
+    assert addresses
+    assert all(
+        address.startswith("/static/") or "jsi18n" in address for address in addresses
+    )
+
+
+def test_menu_lists_what_one_may_view():
+    user = User.objects.create(username="it", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_archive"))
+    client = Client()
+    client.force_login(user)
+
+    page = text(client.get("/admin/archives/archive/"))
+
+    assert 'href="/admin/archives/archive/"' in page
+    assert "/admin/auth/user/" not in page
+    assert "/admin/launcher/apiclient/" not in page
+
+
+def test_user_is_added_with_a_password(admin_client):
+    response = admin_client.post(
+        "/admin/auth/user/add/",
+        {
+            "username": "anna",
+            "usable_password": "true",
+            "password1": "a-long-passphrase",
+            "password2": "a-long-passphrase",
+        },
+    )
+
+    anna = User.objects.get(username="anna")
+    assert response["Location"] == f"/admin/auth/user/{anna.pk}/change/"
+    assert anna.check_password("a-long-passphrase")
+
+
+def test_second_factor_is_removed_but_never_shown(admin_client, admin_user):
+    factor = Authenticator.objects.create(
+        user=admin_user, type="totp", data={"secret": "SECRET-SEED"}
+    )
+    base = f"/admin/mfa/authenticator/{factor.pk}"
+
+    page = admin_client.get(f"{base}/change/")
+    assert page.status_code == 200
+    assert "SECRET-SEED" not in text(page)
+    admin_client.post(f"{base}/delete/", {"post": "yes"})
+
+    assert not Authenticator.objects.exists()
+
+
+def test_nothing_of_identity_providers_is_in_the_admin():
+    registered = {model._meta.app_label for model in site._registry}
+
+    assert not registered & {"account", "socialaccount"}
+
+
+@pytest.mark.skipif(
+    not apps.is_installed("unfold"), reason="the run without Unfold starts no other"
+)
+def test_administration_works_without_unfold():
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTEST", "VIEWERHUB", "DATABASE_URL"))
+    }
+    tests = ["archives/test_admin.py", "launcher/test_admin.py"]
+
+    run = subprocess.run(
+        [
+            sys.executable,
+            *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
+            "--ds=tests.settings_plain_admin",
+            *(f"tests/{name}" for name in tests),
+        ],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+    assert run.returncode == 0, run.stdout[-4000:]
