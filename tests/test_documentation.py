@@ -1,0 +1,108 @@
+"""What the documents say of the code is true."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+# What others read: uvicorn, and the servers in the compose file.
+FOREIGN = {"FORWARDED_ALLOW_IPS"}
+
+
+def settings_read() -> set[str]:
+    """The names of all variables that the configuration asks the environment for."""
+    reader = re.compile(r"(?:env\.\w+|text|networks|_secret)\(\s*\"([A-Z][A-Z_]+)\"")
+    sources = [*(ROOT / "viewerhub").glob("*.py")]
+    sources += (ROOT / "viewerhub" / "management").rglob("*.py")
+    return {name for path in sources for name in reader.findall(path.read_text())}
+
+
+def test_readme_lists_every_setting_and_no_other() -> None:
+    table = re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "README.md").read_text(), re.M)
+
+    assert len(table) == len(set(table))
+    assert set(table) == settings_read()
+
+
+def test_compose_passes_settings_that_exist() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+
+    for name in ("migrate", "web", "worker", "beat"):
+        assert set(services[name]["environment"]) - FOREIGN <= settings_read()
+
+
+def test_compose_has_what_production_asks_for() -> None:
+    settings = (ROOT / "viewerhub" / "settings.py").read_text()
+    required = re.findall(
+        r'"([A-Z_]+)"', settings.partition("require(\n")[2].partition(")")[0]
+    )
+    assert required
+
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+
+    assert set(required) <= set(services["web"]["environment"])
+
+
+def test_compose_has_no_default_for_a_secret() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    secrets = re.findall(r"(?<!\$)\$\{([A-Z_]*(?:KEYS?|PASSWORD))(:[^}]*)?\}", text)
+
+    assert len(secrets) >= 5
+    for name, rest in secrets:
+        assert rest.startswith(":?") or (name, rest) == ("ORTHANC_PASSWORD", ":-"), name
+
+
+def test_compose_variables_are_explained_in_the_example() -> None:
+    asked = set(
+        re.findall(r"\$\{([A-Z_]+):\?", (ROOT / "docker-compose.yml").read_text())
+    )
+    example = set(re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.M))
+
+    assert asked <= example
+
+
+def test_example_environment_contains_no_secret() -> None:
+    values = dict(
+        re.findall(r"^([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.M)
+    )
+
+    assert not any(values[name] for name in values if re.search("KEY|PASSWORD", name))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_document_links_to_files_that_exist(document: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", document.read_text())
+
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_document_names_commands_that_exist(document: Path) -> None:
+    text = document.read_text()
+    make = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.M))
+    commands = {path.stem for path in ROOT.glob("*/management/commands/*.py")}
+    django = {
+        "check",
+        "collectstatic",
+        "createsuperuser",
+        "migrate",
+        "shell",
+        "makemigrations",
+        "changepassword",
+    }
+
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.M)) <= make
+    assert set(re.findall(r"manage\.py ([a-z_]+)", text)) <= commands | django
+
+
+def test_documents_name_settings_that_exist() -> None:
+    text = "".join(path.read_text() for path in DOCUMENTS)
+    named = set(re.findall(r"\bVIEWERHUB_[A-Z_]+\b", text))
+
+    others = {"VIEWERHUB_TEST_REQUIRE", "VIEWERHUB_ARCHIVE_PASSWORD"}
+    assert {name.removesuffix("_FILE") for name in named} - others <= settings_read()
