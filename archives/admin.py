@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -23,7 +24,7 @@ from django.utils.formats import localize
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
-from django.utils.timezone import localtime
+from django.utils.timezone import localtime, now
 
 from archives.fields import EncryptedTextField
 from archives.forms import (
@@ -56,15 +57,21 @@ def _history(archive: Archive) -> SafeString:
         if moment:
             parts.append(
                 format_html(
-                    '{} <time datetime="{}" title="{}">{} ago</time>',
+                    '{} <time datetime="{}" title="{}">{}</time>',
                     word,
                     moment.isoformat(),
                     localize(localtime(moment)),
-                    timesince(moment, depth=1),
+                    _ago(moment),
                 )
             )
     line = format_html_join(" · ", "{}", ((part,) for part in parts))
     return format_html('<br><small class="vh-muted">{}</small>', line)
+
+
+def _ago(moment: datetime) -> str:
+    if now() - moment < timedelta(minutes=1):
+        return "just now"
+    return f"{timesince(moment, depth=1)} ago"
 
 
 @admin.register(Archive)

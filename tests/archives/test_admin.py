@@ -354,7 +354,9 @@ def test_verifying_says_what_fails(admin_client):
     assert archive.last_message
     assert archive.last_message in messages_of(response)[0]
     assert "✗</span>" in text(response)
-    assert "Failing" in text(admin_client.get(LIST))
+    listed = text(admin_client.get(LIST))
+    assert "Failing" in listed
+    assert ">just now<" in listed
 
 
 def test_verifying_several_archives_from_the_list(admin_client, embedded_archive):
