@@ -61,7 +61,8 @@ def _known_of(
 ) -> tuple[dict[str, str], set[str]]:
     """Names of the patients by key, and slugs of the archives, where the search knows."""
     user: Any = request.user
-    stored = search_store.load(request.POST.get("search", ""), user.pk)
+    search_id = request.POST.get("search")
+    stored = search_store.load(search_id, user.pk) if search_id else None
     if stored is None:
         return {}, set()
     answers = search_store.answers(stored, scope_of(stored, user).slugs)
@@ -174,7 +175,7 @@ def launch_list(request: HttpRequest) -> HttpResponse:
 
 
 def _with_counts(launches: QuerySet[Launch]) -> QuerySet[Launch]:
-    return launches.select_related("build", "user").annotate(
+    return launches.order_by("-created").select_related("build", "user").annotate(
         instances=Sum("build__outcomes__instances"),
         series=Sum("build__outcomes__series"),
     )

@@ -1,0 +1,359 @@
+import re
+from datetime import timedelta
+from html import unescape
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from archives.embedded import EmbeddedArchive
+from archives.entities import Selection, SeriesIdentifier
+from archives.models import Archive
+from launcher.models import ArchiveOutcome, Build, Launch, LaunchTemplate
+from launcher.tasks import build_manifest
+from tests.factories import make_dimse_archive, make_launch
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("valkey"),
+]
+HTMX = {"HX-Request": "true"}
+CREATE = "/launch/"
+
+
+@pytest.fixture(scope="module")
+def files(dicom_files):
+    return dicom_files.paths(dicom_files.group("demo"))
+
+
+@pytest.fixture(scope="module")
+def served(files):
+    with EmbeddedArchive(files) as running:
+        yield running
+
+
+@pytest.fixture
+def alice():
+    return User.objects.create_user("alice")
+
+
+@pytest.fixture
+def client(alice):
+    client = Client()
+    client.force_login(alice)
+    return client
+
+
+def text_of(response):
+    return " ".join(
+        unescape(re.sub(r"<[^>]+>", " ", response.content.decode())).split()
+    )
+
+
+def opened(client, *, headers=HTMX, **fields):
+    return client.post(CREATE, fields, headers=headers)
+
+
+def state(client, launch, query=""):
+    return client.get(f"/launch/{launch.pk}/state/{query}", headers=HTMX)
+
+
+def test_button_answers_with_progress_and_the_address_for_weasis(client, alice):
+    make_dimse_archive()
+
+    answer = opened(client, study_instance_uid="1.2.3", archive="main")
+
+    launch = Launch.objects.get()
+    html = answer.content.decode()
+    assert launch.user == alice
+    assert launch.origin == Launch.Origin.PORTAL
+    assert launch.build.get_selection() == Selection(study_instance_uids=("1.2.3",))
+    assert 'data-weasis="weasis://?' in html
+    assert f'hx-get="/launch/{launch.pk}/state/"' in html
+    assert 'hx-trigger="every 1s"' in html
+    assert "Opening…" in text_of(answer)
+
+
+def test_button_without_javascript_redirects_to_weasis(client):
+    make_dimse_archive()
+
+    answer = opened(client, study_instance_uid="1.2.3", archive="main", headers=None)
+
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("weasis://?")
+
+
+def test_series_are_opened_without_the_rest_of_their_study(client):
+    make_dimse_archive()
+
+    opened(
+        client, study_instance_uid="1.2", series_instance_uid="1.2.3", archive="main"
+    )
+
+    wanted = SeriesIdentifier(series_instance_uid="1.2.3", study_instance_uid="1.2")
+    assert Build.objects.get().get_selection() == Selection(series=(wanted,))
+
+
+def test_template_is_the_chosen_one_or_the_default(client):
+    make_dimse_archive()
+    other = LaunchTemplate.objects.create(name="Other", slug="other")
+
+    opened(client, study_instance_uid="1.2.3", template="other")
+    opened(client, study_instance_uid="1.2.4")
+
+    templates = {launch.template for launch in Launch.objects.all()}
+    assert templates == {other, LaunchTemplate.objects.default()}
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({}, "Choose at least one study."),
+        ({"study_instance_uid": "1.2.x"}, "no valid UID"),
+        ({"study_instance_uid": "1" * 65}, "no valid UID"),
+        ({"study_instance_uid": "1.2.3\r\n"}, "no valid UID"),
+        (
+            {"study_instance_uid": ["1.2", "1.3"], "series_instance_uid": "1.2.1"},
+            "Open series of one study at a time.",
+        ),
+        ({"study_instance_uid": [f"1.{n}" for n in range(501)]}, "Choose fewer"),
+        ({"study_instance_uid": "1.2", "archive": "unknown"}, "not available to you"),
+    ],
+)
+def test_bad_launches_are_refused_in_words_and_store_nothing(client, fields, problem):
+    make_dimse_archive()
+
+    by_htmx = opened(client, **fields)
+    by_form = opened(client, headers=None, **fields)
+
+    assert by_htmx.status_code == 422
+    assert by_form.status_code == 400
+    assert problem in text_of(by_htmx)
+    assert problem in text_of(by_form)
+    assert not Launch.objects.exists()
+
+
+def test_archive_without_right_can_not_be_opened(client):
+    archive = make_dimse_archive()
+    archive.groups.add(Group.objects.create(name="Others"))
+
+    answer = opened(client, study_instance_uid="1.2.3", archive="main")
+
+    assert "not available to you" in text_of(answer)
+    assert not Launch.objects.exists()
+
+
+def test_launch_needs_csrf_token(alice):
+    make_dimse_archive()
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(alice)
+
+    answer = opened(client, study_instance_uid="1.2.3")
+
+    assert answer.status_code == 403
+    assert "The page was open too long" in text_of(answer)
+
+
+def test_launch_by_get_is_refused(client):
+    assert client.get(CREATE).status_code == 405
+
+
+def test_launch_with_an_expired_session_goes_to_the_login():
+    page = "http://testserver/search/r/abc/"
+
+    by_htmx = Client().post(CREATE, headers={**HTMX, "HX-Current-URL": page})
+    by_form = Client().post(CREATE, headers={"Referer": page})
+
+    assert by_htmx["HX-Redirect"] == "/accounts/login/?next=/search/r/abc/"
+    assert by_form["Location"] == "/accounts/login/?next=/search/r/abc/"
+
+
+def test_unreachable_queue_is_told_and_nothing_is_stored(client, valkey):
+    make_dimse_archive()
+    if valkey.process is None:
+        pytest.skip("the Redis server was given, not started by the tests")
+    session = client.session  # in the database; the searches are gone with Redis
+    valkey.stop()
+    try:
+        answer = opened(client, study_instance_uid="1.2.3", archive="main")
+    finally:
+        valkey.start()
+
+    assert session.session_key
+    assert answer.status_code == 422
+    assert "queue is not reachable" in text_of(answer)
+    assert "Try again" in text_of(answer)
+    assert not Launch.objects.exists()
+
+
+# Several studies
+
+
+def found(client, text):
+    results = client.post(reverse("launcher:search_create"), {"quick": text})[
+        "Location"
+    ]
+    for archive in Archive.objects.all():
+        client.get(f"{results}archives/{archive.slug}/", headers=HTMX)
+    return results.split("/")[3]
+
+
+def test_several_studies_are_one_launch_of_the_archives_that_hold_them(
+    client, served, dicom_files
+):
+    make_dimse_archive(served)
+    make_dimse_archive(slug="down", name="Down", position=9)
+    search = found(client, "lindqvist")
+    uids = [dicom_files.study(key).study_instance_uid for key in ("ct", "cr")]
+
+    answer = opened(client, study_instance_uid=uids, search=search)
+
+    assert answer.status_code == 200
+    build = Build.objects.get()
+    assert build.get_selection().study_instance_uids == tuple(uids)
+    assert [archive.slug for archive in build.archives.all()] == ["main"]
+
+
+def test_several_patients_are_opened_only_when_confirmed(client, served, dicom_files):
+    make_dimse_archive(served)
+    search = found(client, "DEMO-1")
+    client.get("/")
+    stored = client.post(reverse("launcher:search_create"), {"patient_id": "DEMO*"})[
+        "Location"
+    ]
+    client.get(f"{stored}archives/main/", headers=HTMX)
+    search = stored.split("/")[3]
+    uids = [dicom_files.study(key).study_instance_uid for key in ("ct", "mr")]
+
+    question = opened(client, study_instance_uid=uids, search=search)
+    assert "Studies of 2 patients" in text_of(question)
+    assert not Launch.objects.exists()
+
+    opened(client, study_instance_uid=uids, search=search, several_patients="yes")
+    assert Launch.objects.count() == 1
+
+
+# Progress
+
+
+@pytest.fixture
+def launch(served, alice, dicom_files):
+    """Queued; ``build_manifest`` builds it."""
+    archive = make_dimse_archive(served)
+    uid = dicom_files.study("ct").study_instance_uid
+    selection = Selection(study_instance_uids=(uid,))
+    return make_launch([archive], user=alice, selection=selection).launch
+
+
+def test_progress_follows_a_launch_until_weasis_has_it(client, launch):
+    queued = state(client, launch)
+    assert queued.status_code == 200
+    assert "Opening…" in text_of(queued)
+
+    build_manifest(str(launch.build_id))
+    ready = state(client, launch)
+    assert ready.status_code == 200
+    assert "Ready · 37 images" in text_of(ready)
+    assert "hx-trigger" in ready.content.decode()
+    assert "data-help" not in ready.content.decode()
+
+    Launch.objects.update(state=Launch.State.FETCHED, fetched=timezone.now())
+    fetched = state(client, launch)
+    assert fetched.status_code == 286
+    assert re.search(r"Opened \d\d:\d\d", text_of(fetched))
+    assert "hx-trigger" not in fetched.content.decode()
+
+
+def test_help_is_offered_when_weasis_does_not_come(client, launch):
+    build_manifest(str(launch.build_id))
+    Launch.objects.update(created=timezone.now() - timedelta(seconds=7))
+
+    assert "data-help" in state(client, launch).content.decode()
+
+
+def test_progress_is_given_up_after_a_while(client, launch):
+    build_manifest(str(launch.build_id))
+    Launch.objects.update(created=timezone.now() - timedelta(minutes=3))
+
+    assert state(client, launch).status_code == 286
+
+
+def test_failure_names_the_archive_and_offers_to_retry(client, alice):
+    launch = make_launch([make_dimse_archive()], user=alice).launch
+    build_manifest(str(launch.build_id))
+
+    answer = state(client, launch)
+
+    assert answer.status_code == 286
+    assert "Main PACS is not answering" in text_of(answer)
+    assert f'hx-post="/launch/{launch.pk}/retry/"' in answer.content.decode()
+
+
+def test_partial_failure_is_told_beside_what_is_ready(client, launch):
+    build_manifest(str(launch.build_id))
+    old = make_dimse_archive(slug="old", name="Old archive")
+    ArchiveOutcome.objects.create(
+        build=launch.build, archive=old, state=ArchiveOutcome.State.REFUSED
+    )
+
+    text = text_of(state(client, launch))
+
+    assert "Ready · 37 images" in text
+    assert "Old archive refused the connection" in text
+
+
+def test_page_of_a_launch_has_the_answer_of_each_archive(client, launch):
+    build_manifest(str(launch.build_id))
+
+    page = client.get(launch.get_absolute_url())
+
+    assert "Main PACS complete" in text_of(page)
+    assert "1 study · 6 series · 37 images" in text_of(page)
+    assert "Weasis has to be installed" in text_of(page)
+    assert "<title>Launch · ViewerHub</title>" in page.content.decode()
+    assert page["Cache-Control"] == "private, no-store"
+
+
+def test_retry_is_a_new_launch_of_the_same_selection(client, launch):
+    answer = client.post(f"/launch/{launch.pk}/retry/")
+
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("weasis://?")
+    first, second = Launch.objects.order_by("created")
+    assert first.build.get_selection() == second.build.get_selection()
+    assert first.manifest_token_sha256 != second.manifest_token_sha256
+
+
+def test_retry_needs_the_right_to_an_archive(client, launch):
+    Archive.objects.get().groups.add(Group.objects.create(name="Others"))
+
+    answer = client.post(f"/launch/{launch.pk}/retry/")
+
+    assert answer.status_code == 403
+    assert Launch.objects.count() == 1
+
+
+@pytest.mark.parametrize("path", ["", "state/", "retry/"])
+def test_launches_of_others_do_not_exist(launch, path):
+    bob = Client()
+    bob.force_login(User.objects.create_user("bob"))
+    method = bob.post if path == "retry/" else bob.get
+
+    assert method(f"/launch/{launch.pk}/{path}").status_code == 404
+
+
+def test_recent_launches_are_the_users_own(client, launch):
+    build_manifest(str(launch.build_id))
+    bob = Client()
+    bob.force_login(User.objects.create_user("bob"))
+
+    mine, start = client.get("/launches/"), client.get("/")
+
+    for page in (mine, start):
+        assert "Lindqvist" in text_of(page)
+        assert "Ready" in text_of(page)
+        assert "Open again" in text_of(page)
+    assert "37 images · 6 series" in text_of(mine)
+    assert "Nothing opened yet" in text_of(bob.get("/launches/"))

@@ -1,0 +1,505 @@
+import re
+from datetime import timedelta
+from html import unescape
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.core.cache import cache
+from django.test import Client
+from django.urls import reverse
+
+from archives.embedded import EmbeddedArchive
+from archives.models import Archive
+from launcher import search_store
+from tests.factories import make_dimse_archive
+from tests.servers import IgnoresKeys, Limited
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("valkey"),
+]
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture(scope="module")
+def files(dicom_files):
+    return dicom_files.paths(dicom_files.group("demo", "issuers", "edges"))
+
+
+@pytest.fixture(scope="module")
+def served(files):
+    with EmbeddedArchive(files) as running:
+        yield running
+
+
+@pytest.fixture
+def alice():
+    return User.objects.create_user("alice", password="secret")
+
+
+@pytest.fixture
+def client(alice):
+    client = Client()
+    client.force_login(alice)
+    return client
+
+
+def search(client, **fields):
+    """The address of the results."""
+    response = client.post(reverse("launcher:search_create"), fields)
+    assert response.status_code == 302, text_of(response)
+    return response["Location"]
+
+
+def text_of(response):
+    """The words of a page."""
+    return " ".join(
+        unescape(re.sub(r"<[^>]+>", " ", response.content.decode())).split()
+    )
+
+
+def fragment(client, results, slug="main", query=""):
+    return client.get(f"{results}archives/{slug}/{query}", headers=HTMX)
+
+
+def rows(response):
+    return re.findall(r'<tbody class="study"', response.content.decode())
+
+
+def test_search_leads_to_an_opaque_address(client, served):
+    make_dimse_archive(served)
+
+    address = search(client, quick="lindqvist", patient_id="DEMO-1^^^HOSPITAL-A")
+
+    assert re.fullmatch(r"/search/r/[\w-]{22}/", address)
+    assert "DEMO" not in address
+
+
+def test_results_ask_each_archive_in_a_fragment_of_its_own(client):
+    make_dimse_archive()
+    make_dimse_archive(slug="old", name="Old archive")
+
+    page = client.get(search(client, quick="lindqvist"))
+
+    html = page.content.decode()
+    assert html.count('hx-trigger="load"') == 2
+    assert "Main PACS asking…" in text_of(page)
+    assert "lindqvist" not in re.search("<title>(.*)</title>", html)[1]
+    assert page["Cache-Control"] == "private, no-store"
+
+
+def test_fragment_has_the_answer_and_its_studies(client, served):
+    make_dimse_archive(served)
+
+    answer = fragment(client, search(client, quick="lindqvist"))
+
+    assert len(rows(answer)) == 3
+    assert 'data-state="answered"' in answer.content.decode()
+    assert "Lindqvist" in text_of(answer)
+    assert "DEMO-1" in text_of(answer)
+
+
+def test_dead_archive_says_so_and_offers_to_ask_again(client):
+    make_dimse_archive()
+
+    answer = fragment(client, search(client, quick="lindqvist"))
+
+    assert 'data-state="unavailable"' in answer.content.decode()
+    assert "Main PACS not answering" in text_of(answer)
+    assert "Ask again" in text_of(answer)
+
+
+def test_answers_that_were_left_out_are_told(client, files):
+    with IgnoresKeys(files) as archive:
+        make_dimse_archive(archive)
+        answer = fragment(client, search(client, quick="lindqvist"))
+
+    assert len(rows(answer)) == 3
+    assert "did not fit the search and were left out" in text_of(answer)
+
+
+def test_studies_beyond_the_limit_are_told(client, served, settings):
+    settings.VIEWERHUB_SEARCH_LIMIT = 2
+    make_dimse_archive(served)
+
+    answer = fragment(client, search(client, quick="lindqvist"))
+
+    assert "2+ more exist" in text_of(answer)
+
+
+def test_later_fragment_merges_what_is_there_already(client, served, files):
+    make_dimse_archive(served)
+    results = search(client, quick="lindqvist")
+    make_dimse_archive(served, slug="copy", name="Copy", position=1)
+
+    first = fragment(client, results)
+    second = fragment(client, results, "copy")
+
+    assert "also in" not in text_of(first)
+    assert text_of(second).count("Main PACS also in Copy") == 3
+
+
+def test_recent_answer_is_shown_again_without_asking(client, served):
+    archive = make_dimse_archive(served)
+    results = search(client, quick="lindqvist")
+    fragment(client, results)
+    Archive.objects.filter(pk=archive.pk).update(port=9)
+
+    assert len(rows(client.get(results))) == 3
+    assert len(rows(fragment(client, results))) == 3
+    again = fragment(client, results, query="?again")
+    assert 'data-state="unavailable"' in again.content.decode()
+
+
+def test_old_answer_is_asked_again(client, served, monkeypatch):
+    make_dimse_archive(served)
+    results = search(client, quick="lindqvist")
+    fragment(client, results)
+    monkeypatch.setattr(search_store, "FRESH", timedelta(0))
+
+    page = client.get(results)
+
+    assert rows(page) == []
+    assert "asking…" in text_of(page)
+
+
+def test_page_without_javascript_has_all_answers(client, served):
+    make_dimse_archive(served)
+    make_dimse_archive(slug="old", name="Old archive", position=2)
+    results = search(client, quick="lindqvist")
+
+    first = client.get(results).content.decode()
+    page = client.get(f"{results}?wait")
+
+    assert (
+        f'<noscript><meta http-equiv="refresh" content="0; url={results}?wait">'
+        in first
+    )
+    assert len(rows(page)) == 3
+    assert "3 studies" in text_of(page)
+    assert "Old archive not answering" in text_of(page)
+    assert "asking…" not in text_of(page)
+
+
+def test_empty_result_says_which_archives_answered(client, served):
+    make_dimse_archive(served)
+    make_dimse_archive(slug="old", name="Old archive", position=2)
+
+    page = client.get(f"{search(client, quick='nobodyatall')}?wait")
+
+    assert "Answered: Main PACS." in text_of(page)
+    assert "Not answered: Old archive." in text_of(page)
+
+
+def test_silence_of_all_archives_is_no_empty_result(client):
+    make_dimse_archive()
+
+    page = client.get(f"{search(client, quick='lindqvist')}?wait")
+
+    html = page.content.decode()
+    assert 'role="alert" data-all-down>' in html
+    assert "data-empty hidden>" in html
+
+
+@pytest.mark.parametrize("text", ["*", "**", "?*", "%", "   ", "ab", "_"])
+def test_broad_search_is_refused_with_advice(client, served, text):
+    make_dimse_archive(served)
+
+    page = client.post(reverse("launcher:search_create"), {"quick": text})
+
+    assert page.status_code == 400
+    assert "too broad for the archives. Enter at least 3 letters" in text_of(page)
+
+
+@pytest.mark.parametrize(
+    ("preset", "is_allowed"),
+    [("today", True), ("yesterday", True), ("7", True), ("30", True), ("365", False)],
+)
+def test_short_period_alone_is_enough(client, served, preset, is_allowed):
+    make_dimse_archive(served)
+
+    page = client.post(reverse("launcher:search_create"), {"preset": preset})
+
+    assert page.status_code == (302 if is_allowed else 400)
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"quick": "a\\b\\c\\d"}, "Leave out backslashes"),
+        ({"quick": "abc\x00d"}, "backslashes and control characters"),
+        ({"quick": "x" * 65}, "at most 64 characters"),
+        ({"quick": "martin", "patient_name": "ali"}, "Clear one of them"),
+        ({"quick": "A100", "accession_number": "A100"}, "Clear one of them"),
+        ({"study_date_from": "nonsense"}, "Enter a valid date"),
+        (
+            {"study_date_from": "2026-01-02", "study_date_to": "2026-01-01"},
+            "This day is before the first one.",
+        ),
+        ({"quick": "martin", "archives": "unknown"}, "Correct the fields"),
+        ({"quick": "martin", "modalities": "ZZ"}, "Correct the fields"),
+    ],
+)
+def test_bad_input_is_named(client, served, fields, problem):
+    make_dimse_archive(served)
+
+    page = client.post(reverse("launcher:search_create"), fields)
+
+    assert page.status_code == 400
+    assert problem in text_of(page)
+
+
+def test_results_keep_the_filters_in_the_form(client, served):
+    make_dimse_archive(served)
+    make_dimse_archive(served, slug="other", name="Other")
+    fields = {
+        "quick": "lindqvist",
+        "modalities": ["CT", "MR"],
+        "study_date_from": "2026-01-01",
+        "patient_sex": "F",
+        "archives": "main",
+    }
+
+    page = client.get(search(client, **fields)).content.decode()
+
+    assert 'value="lindqvist"' in page
+    assert 'value="2026-01-01"' in page
+    assert re.search(r'value="CT" checked', page)
+    assert re.search(r'value="main" checked', page)
+    assert page.count('hx-trigger="load"') == 1
+
+
+# Who may see what
+
+
+def test_archives_without_right_are_neither_shown_nor_asked(client, served):
+    make_dimse_archive(served)
+    secret = make_dimse_archive(served, slug="secret", name="Secret archive")
+    secret.groups.add(Group.objects.create(name="Others"))
+    results = search(client, quick="lindqvist")
+
+    assert "Secret" not in text_of(client.get(results))
+    assert "This search has ended" in text_of(fragment(client, results, "secret"))
+    forced = client.post(
+        reverse("launcher:search_create"), {"quick": "abc", "archives": "secret"}
+    )
+    assert forced.status_code == 400
+
+
+def test_search_belongs_to_its_user(client, served):
+    make_dimse_archive(served)
+    results = search(client, quick="lindqvist")
+    fragment(client, results)
+    bob = Client()
+    bob.force_login(User.objects.create_user("bob"))
+
+    page = bob.get(results)
+    missing = bob.get("/search/r/AAAAAAAAAAAAAAAAAAAAAA/")
+
+    assert page.status_code == missing.status_code == 404
+    assert "This search has ended" in text_of(page)
+    assert "lindqvist" not in page.content.decode().lower()
+    assert "ended" in text_of(fragment(bob, results))
+
+
+def test_expired_search_says_so_and_offers_a_new_one(client, served):
+    make_dimse_archive(served)
+    results = search(client, quick="lindqvist")
+    cache.clear()
+
+    page = client.get(results)
+
+    assert page.status_code == 404
+    assert "This search has ended" in text_of(page)
+    assert 'name="quick"' in page.content.decode()
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/search/r/x/", "/launches/", "/search/r/x/archives/main/"]
+)
+def test_visitors_log_in_first(path):
+    response = Client().get(path)
+
+    assert response.status_code == 302
+    assert response["Location"] == f"/accounts/login/?next={path}"
+
+
+def test_fragment_of_an_expired_session_sends_the_page_to_the_login():
+    response = Client().get(
+        "/search/r/x/archives/main/",
+        headers={**HTMX, "HX-Current-URL": "http://testserver/search/r/x/"},
+    )
+
+    assert response.status_code == 200
+    assert response["HX-Redirect"] == "/accounts/login/?next=/search/r/x/"
+
+
+def test_login_never_leads_to_another_site():
+    response = Client().get(
+        "/launches/", headers={**HTMX, "HX-Current-URL": "https://evil.example/x"}
+    )
+
+    assert response["HX-Redirect"] == "/accounts/login/?next=/"
+
+
+def test_search_with_an_expired_session_is_there_after_the_login(served, alice):
+    make_dimse_archive(served)
+    visitor = Client()
+
+    results = search(visitor, quick="lindqvist")
+    assert visitor.get(results)["Location"] == f"/accounts/login/?next={results}"
+    logged_in = visitor.post(
+        f"/accounts/login/?next={results}", {"login": "alice", "password": "secret"}
+    )
+    page = visitor.get(logged_in["Location"])
+
+    assert page.status_code == 200
+    assert 'value="lindqvist"' in page.content.decode()
+
+
+def test_search_before_the_login_is_of_no_use_to_others(served, alice):
+    make_dimse_archive(served)
+    results = search(Client(), quick="lindqvist")
+    other = Client()
+    other.force_login(alice)
+
+    assert other.get(results).status_code == 404
+
+
+def test_first_run_tells_administrators_what_to_do_and_users_whom_to_ask(client):
+    User.objects.create_superuser("root", first_name="Ines", last_name="Kovac")
+    administrator = Client()
+    administrator.force_login(User.objects.get(username="root"))
+
+    assert "Register an archive" in text_of(administrator.get("/"))
+    assert (
+        reverse("admin:archives_archive_add") in administrator.get("/").content.decode()
+    )
+    assert "Ask Ines Kovac to register an archive" in text_of(client.get("/"))
+
+
+def test_user_without_any_right_is_told_whom_to_ask(client, served):
+    User.objects.create_superuser("root")
+    archive = make_dimse_archive(served)
+    archive.groups.add(Group.objects.create(name="Others"))
+
+    page = client.get("/")
+
+    assert "You have no access to an archive yet" in text_of(page)
+    assert "Ask root to add you" in text_of(page)
+    assert 'name="quick"' not in page.content.decode()
+
+
+# Series
+
+
+def expand(client, results, number=0, headers=HTMX):
+    html = fragment(client, results).content.decode()
+    address = re.findall(r'hx-get="(/search/r/[^"]+/studies/[^"]+)"', html)[number]
+    return address, client.get(address, headers=headers)
+
+
+def test_series_are_listed_on_expand_by_an_address_without_uids(
+    client, served, dicom_files
+):
+    make_dimse_archive(served)
+
+    address, answer = expand(client, search(client, quick="A1001"))
+
+    assert dicom_files.study("ct").study_instance_uid not in address
+    assert "Lung 1.0" in text_of(answer)
+    assert "20 images" in text_of(answer)
+    assert "2 other studies of this patient" in text_of(answer)
+
+
+def test_series_are_a_page_without_javascript(client, served):
+    make_dimse_archive(served)
+
+    _, page = expand(client, search(client, quick="A1001"), headers=None)
+
+    assert "Back to the results" in text_of(page)
+    assert "Mediastinum 3.0" in text_of(page)
+
+
+def test_series_of_an_archive_that_died_say_why(client, served):
+    archive = make_dimse_archive(served)
+    results = search(client, quick="A1001")
+    address, _ = expand(client, results)
+    Archive.objects.filter(pk=archive.pk).update(port=9)
+
+    answer = client.get(address, headers=HTMX)
+
+    assert answer.status_code == 200
+    assert "Main PACS" in text_of(answer)
+    assert "Lung 1.0" not in text_of(answer)
+
+
+def test_series_come_from_the_other_archive_if_the_first_is_down(client, served):
+    archive = make_dimse_archive(served)
+    results = search(client, quick="A1001")
+    make_dimse_archive(served, slug="copy", name="Copy", position=1)
+    address, _ = expand(client, results)
+    fragment(client, results, "copy")
+    Archive.objects.filter(pk=archive.pk).update(port=9)
+
+    assert "Lung 1.0" in text_of(client.get(address, headers=HTMX))
+
+
+def test_other_studies_of_the_patient_are_one_click_away(client, served):
+    make_dimse_archive(served)
+    _, answer = expand(client, search(client, quick="A1001"))
+    field = re.search(r'name="patient_id" value="([^"]+)"', answer.content.decode())
+
+    results = search(client, patient_id=unescape(field[1]), preset="any")
+
+    assert len(rows(fragment(client, results))) == 3
+
+
+# Hostile and odd values
+
+
+def test_hostile_values_are_text_everywhere(client, served):
+    make_dimse_archive(served)
+    results = search(client, patient_id="XML-<&>\"'", preset="any")
+
+    answer = fragment(client, results)
+    _, series = expand(client, results)
+
+    for response in (answer, series, client.get(results)):
+        html = response.content.decode()
+        assert "<script>alert" not in html
+        assert "<b>" not in re.sub(r"<b>Main PACS</b>|<b>[A-Z]+</b>", "", html)
+    assert len(rows(answer)) == 1
+    assert 'alert("1")' in text_of(answer)
+
+
+def test_study_without_any_optional_value_is_shown(client, served):
+    make_dimse_archive(served)
+
+    answer = fragment(client, search(client, patient_id="EMPTY"))
+
+    assert "No name" in text_of(answer)
+    assert "No description" in text_of(answer)
+    assert "No date" in text_of(answer)
+
+
+def test_page_has_no_patient_data_in_any_address(client, served):
+    make_dimse_archive(served)
+    results = search(client, quick="lindqvist")
+    pages = [client.get(f"{results}?wait"), fragment(client, results)]
+    pages.append(expand(client, results)[1])
+
+    for page in pages:
+        for address in re.findall(
+            r'(?:href|action|src|hx-\w+)="([^"]*)"', page.content.decode()
+        ):
+            assert not re.search(r"lindqvist|DEMO|A100|2\.25\.", address, re.IGNORECASE)
+
+
+def test_limited_archive_shows_what_it_gives(client, files):
+    with Limited(files) as archive:
+        archive.limit = 2
+        make_dimse_archive(archive)
+        answer = fragment(client, search(client, quick="lindqvist"))
+
+    assert len(rows(answer)) == 2
