@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, URLResolver
 from ninja import NinjaAPI, Swagger
 from ninja.openapi.schema import REF_TEMPLATE, OpenAPISchema
 
-from launcher.api_errors import unauthenticated
+from launcher.api_errors import refuse_methods, unauthenticated
 from launcher.api_schemas import ProblemDetails
 from launcher.callers import authenticate, bearer_token, is_trusted
 
@@ -53,7 +54,7 @@ def _for_readers(view: View) -> View:
 
 
 class DocumentedApi(NinjaAPI):
-    """Knows that every refusal is ``ProblemDetails``."""
+    """Answers every refusal as ``ProblemDetails``, and says so."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -65,6 +66,14 @@ class DocumentedApi(NinjaAPI):
             docs=Swagger({"validatorUrl": None, "tryItOutEnabled": True}),
             docs_decorator=_for_readers,
         )
+
+    @property
+    def urls(self) -> tuple[list[URLResolver | URLPattern], str, str]:
+        patterns, app_name, namespace = super().urls
+        for pattern in patterns:
+            if isinstance(pattern, URLPattern):
+                pattern.callback = refuse_methods(pattern.callback)
+        return patterns, app_name, namespace
 
     def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
         document = super().get_openapi_schema(**options)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from http import HTTPStatus
+from inspect import iscoroutinefunction
 from typing import Any, Final
 
 from django.core.exceptions import RequestDataTooBig
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from redis.exceptions import RedisError
@@ -143,6 +145,34 @@ def _too_large(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
 def _not_found(request: HttpRequest, error: Http404) -> HttpResponse:
     message = "There is nothing at this address, or it belongs to another API client."
     return _refuse(404, Problem(field="", message=message))
+
+
+def refuse_methods(view: Callable[..., Any]) -> Callable[..., Any]:
+    """A view whose refusal of a method is problem details as well."""
+
+    if iscoroutinefunction(view):
+
+        @wraps(view)
+        async def async_view(*args: Any, **kwargs: Any) -> HttpResponse:
+            return _method_problem(await view(*args, **kwargs))
+
+        return async_view
+
+    @wraps(view)
+    def sync_view(*args: Any, **kwargs: Any) -> HttpResponse:
+        return _method_problem(view(*args, **kwargs))
+
+    return sync_view
+
+
+def _method_problem(response: HttpResponse) -> HttpResponse:
+    if not isinstance(response, HttpResponseNotAllowed):
+        return response
+    allowed = response["Allow"]
+    message = f"This address takes {allowed} only."
+    problem = _refuse(405, Problem(field="", message=message))
+    problem["Allow"] = allowed
+    return problem
 
 
 def _conflict(request: HttpRequest, error: IdempotencyError) -> HttpResponse:

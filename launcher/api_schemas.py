@@ -138,7 +138,8 @@ class LaunchRequest(Request):
             "anyOf": [
                 {"required": [name], "properties": {name: {"minItems": 1}}}
                 for name in IDENTIFIERS
-            ]
+            ],
+            "example": {"patient_ids": ["1CT1"]},
         }
     )
 
@@ -183,6 +184,8 @@ class StudyFilters(Request):
 
 
 class StudySearch(StudyFilters):
+    model_config = ConfigDict(json_schema_extra={"example": {"patient_id": "1CT1"}})
+
     limit: StrictInt = StudyFilters.model_fields["limit"]  # type: ignore[assignment]
 
 
