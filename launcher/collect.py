@@ -24,11 +24,14 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchivePlan:
-    """An archive to ask. ``archive_id`` is its primary key."""
+    """An archive to ask. ``archive_id`` is its primary key.
+
+    ``endpoint`` may be the error that keeps the archive from being asked at all.
+    """
 
     archive_id: int
     name: str
-    endpoint: Endpoint
+    endpoint: Endpoint | ArchiveError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +107,8 @@ async def _ask(plan: BuildPlan, archive: ArchivePlan, pulse: _Pulse) -> Answer:
         pulse.changed[archive.archive_id] = progress
 
     try:
+        if isinstance(archive.endpoint, ArchiveError):
+            raise archive.endpoint
         async with (
             asyncio.timeout(plan.timeout),
             open_client(archive.endpoint) as client,

@@ -57,7 +57,10 @@ class Grant:
 async def wado_uri(request: HttpRequest, slug: str) -> HttpResponseBase:
     """One instance as a DICOM file (PS3.18 9.1), for the launch named by the token."""
     token = bearer_token(request)
-    grant = await sync_to_async(_grant)(token, slug) if token else None
+    try:
+        grant = await sync_to_async(_grant)(token, slug) if token else None
+    except ArchiveError as error:  # its credentials can't be read
+        return HttpResponse(str(error), status=502, content_type="text/plain")
     if grant is None:
         response = HttpResponse("This image needs a launch.", status=401)
         response["WWW-Authenticate"] = 'Bearer realm="ViewerHub"'

@@ -12,7 +12,10 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from archives.clients import Endpoint
 from archives.entities import Study
+from archives.errors import ArchiveError
+from archives.models import Archive
 from launcher import background, store
 from launcher.collect import ArchivePlan, BuildPlan, collect
 from launcher.models import ArchiveOutcome, Build, Launch
@@ -48,12 +51,19 @@ def _plan(build: Build) -> BuildPlan:
         selection=build.get_selection(),
         archives=tuple(
             ArchivePlan(
-                archive_id=archive.pk, name=archive.name, endpoint=archive.endpoint()
+                archive_id=archive.pk, name=archive.name, endpoint=_endpoint(archive)
             )
             for archive in build.archives.all()
         ),
         timeout=settings.VIEWERHUB_BUILD_TIMEOUT,
     )
+
+
+def _endpoint(archive: Archive) -> Endpoint | ArchiveError:
+    try:
+        return archive.endpoint()
+    except ArchiveError as error:
+        return error
 
 
 def _mark_building(build: Build) -> None:

@@ -73,6 +73,23 @@ def test_build_with_one_dead_archive_keeps_the_images_of_the_other(embedded_arch
     assert launch.state == Launch.State.READY
 
 
+def test_build_with_an_unreadable_password_says_so(embedded_archive, settings):
+    archives = [
+        make_dimse_archive(embedded_archive),
+        make_dimse_archive(
+            name="Old archive", slug="old", dimse_username="hub", dimse_passcode="x"
+        ),
+    ]
+    launch = make_launch(archives, selection=CT_SMALL).launch
+    settings.VIEWERHUB_ENCRYPTION_KEYS = ["another key, without which nothing is read"]
+
+    outcomes = build(launch)
+
+    assert outcomes["main"].state == ArchiveOutcome.State.OK
+    assert outcomes["old"].state == ArchiveOutcome.State.REFUSED
+    assert "Old archive" in outcomes["old"].message
+
+
 def test_build_that_finds_nothing_fails(embedded_archive):
     launch = make_launch(
         [make_dimse_archive(embedded_archive)], selection=UNKNOWN
