@@ -19,6 +19,8 @@ Result = TypeVar("Result")
 IDLE_SECONDS: Final = 5.0
 # How long an archive may take to obey a C-CANCEL before it is cut off.
 GRACE_SECONDS: Final = 2.0
+# Another association takes about as long as the final response that is on its way.
+_PATIENCE_SECONDS: Final = 0.01
 
 _pools: WeakKeyDictionary[
     asyncio.AbstractEventLoop, dict[DimseEndpoint, AssociationPool]
@@ -46,6 +48,7 @@ class AssociationPool:
         self._slots = asyncio.Semaphore(max(endpoint.maximum_associations, 1))
         self._used: set[Association] = set()
         self._idle: dict[Association, asyncio.TimerHandle] = {}
+        self._settling: dict[Association, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(
@@ -89,11 +92,23 @@ class AssociationPool:
     async def _acquire(self, proposal: Proposal) -> Association:
         await self._slots.acquire()
         try:
-            association = self._take(proposal) or await self._open(proposal)
+            association = await self._kept(proposal) or await self._open(proposal)
         except BaseException:
             self._slots.release()
             raise
         self._used.add(association)
+        return association
+
+    async def _kept(self, proposal: Proposal) -> Association | None:
+        """An open one: idle, or about to be so."""
+        association = self._take(proposal)
+        if association is None:
+            fitting = [
+                task for one, task in self._settling.items() if one.proposal == proposal
+            ]
+            if fitting:
+                await asyncio.wait(fitting, timeout=_PATIENCE_SECONDS)
+                association = self._take(proposal)
         return association
 
     def _take(self, proposal: Proposal) -> Association | None:
@@ -120,7 +135,8 @@ class AssociationPool:
     def give_back(self, association: Association) -> None:
         """Keep it for a while; one that is still busy, as soon as the archive is done."""
         if association.is_busy:
-            self._start(self._settle(association))
+            task = self._start(self._settle(association))
+            self._settling[association] = task
             return
         self._used.discard(association)
         if association.is_usable:
@@ -135,6 +151,7 @@ class AssociationPool:
         try:
             await association.settle(GRACE_SECONDS)
         finally:
+            self._settling.pop(association, None)
             self.give_back(association)
 
     def _release_idle(self, association: Association) -> None:

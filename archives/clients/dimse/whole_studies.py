@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from archives.clients import matches as tags
-from archives.clients.base import DimseEndpoint, ProgressCallback
+from archives.clients.base import DimseEndpoint, ProgressCallback, QueryRetrieveRoot
 from archives.clients.dimse.dataset import Elements
 from archives.clients.dimse.failures import AssociationLostError
 from archives.clients.dimse.hierarchy import Hierarchy, SeriesNode, StudyNode
@@ -63,7 +63,8 @@ class _Search:
         self._on_progress = on_progress
         self._knowledge = knowledge_of(endpoint)
         self._wanted_uids: set[str] = set()
-        self._listed_uids: set[str] = set()
+        self._asked_alone: set[str] = set()
+        self._asked_in_lists: set[str] = set()
         self._dropped_uids: set[str] = set()
 
     async def run(self) -> None:
@@ -153,7 +154,7 @@ class _Search:
             self._hierarchy.add_series(elements, study_uids)
             return True
 
-        keys = SERIES_KEYS | {tags.STUDY_INSTANCE_UID: uid_list(study_uids)}
+        keys = SERIES_KEYS | self._parents(study_uids)
         try:
             await self._queries.each(SERIES, keys, take)
         except ArchiveResponseError:
@@ -171,6 +172,8 @@ class _Search:
         expected = sum(node.expected or 0 for node in nodes)
         if not self._knowledge.answers_whole_studies(expected):
             return
+        is_list = len(study_uids) > 1
+        (self._asked_in_lists if is_list else self._asked_alone).update(study_uids)
 
         def take(elements: Elements) -> bool:
             self._hierarchy.add_instance(elements, study_uids)
@@ -180,12 +183,10 @@ class _Search:
         try:
             await self._queries.each(IMAGE, MANIFEST_INSTANCE_KEYS | keys, take)
         except ArchiveResponseError:
-            if len(study_uids) == 1:
+            if not is_list:
                 self._knowledge.remember_limit(0)
         except AssociationLostError:
             pass  # some abort what they do not support; if it is down, the rest says so
-        if len(study_uids) > 1:
-            self._listed_uids |= study_uids
 
     async def _complete_whole_studies(self) -> None:
         incomplete = [
@@ -199,18 +200,18 @@ class _Search:
 
     async def _complete(self, node: StudyNode) -> None:
         """What a query over whole studies left out: first asked for by study alone."""
-        answered = node.found
-        if node.uid in self._listed_uids:
+        if node.uid not in self._asked_alone:
+            answered = node.found
             await self._whole_images(frozenset({node.uid}))
-            if node.found > answered:
+            if node.uid in self._asked_in_lists and node.found > answered:
                 self._knowledge.answers_lists = False
-                answered = node.found
         if node.is_complete:
             return
+        answered = node.found
         await self._series(frozenset({node.uid}))
         rest = [series for series in node.series.values() if not series.is_complete]
         await together(*(self._images(node.uid, series.uid) for series in rest))
-        if node.found > answered:
+        if node.uid in self._asked_alone and node.found > answered:
             self._knowledge.remember_limit(node.found)
 
     # Selected series and instances
@@ -232,11 +233,19 @@ class _Search:
             self._hierarchy.add_instance(elements, frozenset({study_uid}), series_uid)
             return True
 
-        keys = {
-            tags.STUDY_INSTANCE_UID: study_uid,
-            tags.SERIES_INSTANCE_UID: series_uid,
-        }
-        await self._queries.each(IMAGE, MANIFEST_INSTANCE_KEYS | keys, take)
+        keys = MANIFEST_INSTANCE_KEYS | self._parents(frozenset({study_uid}))
+        keys |= {tags.SERIES_INSTANCE_UID: series_uid}
+        await self._queries.each(IMAGE, keys, take)
+
+    def _parents(self, study_uids: frozenset[str]) -> Keys:
+        """Unique keys of the levels above (PS3.4 C.4.1.2.1), as far as known."""
+        keys = {tags.STUDY_INSTANCE_UID: uid_list(study_uids)}
+        if self._queries.endpoint.root == QueryRetrieveRoot.PATIENT:
+            studies = [self._hierarchy.study(uid).study for uid in study_uids]
+            patient_ids = {one.patient.patient_id for one in studies if one is not None}
+            if len(patient_ids) == 1:
+                keys[tags.PATIENT_ID] = patient_ids.pop()
+        return keys
 
 
 def _searches(selection: Selection) -> Iterator[Keys]:

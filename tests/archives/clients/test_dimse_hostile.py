@@ -103,7 +103,7 @@ def test_garbage_instead_of_an_association_is_refused():
         await peer.requested()
         await peer.send(b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n")
 
-    with pytest.raises(ArchiveResponseError, match="Hostile .* not valid DICOM"):
+    with pytest.raises(ArchiveResponseError, match=r"Hostile .* not valid DICOM"):
         run(behave, search)
 
 
@@ -114,7 +114,7 @@ def test_an_acceptance_that_stops_half_way_is_given_up(cut):
     async def behave(peer: Peer) -> None:
         await peer.send(acceptance(await peer.requested())[:cut])
 
-    with pytest.raises(ArchiveUnavailableError, match="association within 0.3 s"):
+    with pytest.raises(ArchiveUnavailableError, match=r"association within 0\.3 s"):
         run(behave, search)
 
 
@@ -296,7 +296,7 @@ BROKEN = {
 @pytest.mark.parametrize("make", BROKEN.values(), ids=BROKEN)
 def test_a_broken_answer_is_refused_and_the_association_aborted(make):
     async def action(client: DimseClient, archive: Hostile) -> str:
-        with pytest.raises(ArchiveResponseError, match="Hostile .* not valid DICOM"):
+        with pytest.raises(ArchiveResponseError, match=r"Hostile .* not valid DICOM"):
             await search(client, archive)
         await close_connections()
         return await archive.ends.get()
