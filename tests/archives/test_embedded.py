@@ -289,6 +289,7 @@ def test_find_keeps_every_text(
         ({"StudyDate": "20240101-", "PatientID": "MANY"}, {"MANY"}),
         ({"StudyTime": "1600-1610"}, {"DEMO-2"}),
         ({"StudyTime": "112030"}, {"DEMO-2"}),
+        ({"StudyTime": "1100-1120"}, {"DEMO-2"}),
         ({"ModalitiesInStudy": "PR"}, {"DEMO-1"}),
         ({"ModalitiesInStudy": "KO\\DOC"}, {"DEMO-1", "DEMO-2"}),
         ({"PatientSex": "F"}, {"DEMO-1"}),
