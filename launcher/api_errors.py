@@ -25,6 +25,7 @@ _ADVICE: Final = {
     "extra_forbidden": "There is no field of this name.",
     "string_type": "Send a text.",
     "list_type": "Send a list.",
+    "too_long": "Send at most {max_length}.",
     "model_type": "Send an object.",
     "model_attributes_type": "Send an object.",
     "int_type": "Send a whole number.",

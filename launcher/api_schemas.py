@@ -32,6 +32,7 @@ from launcher.search import AnswerState
 from launcher.search_forms import MODALITIES, SEXES
 
 ASKING: Final = "asking"
+MAXIMUM_CHOICES: Final = 100
 IDENTIFIERS: Final = (
     "patients",
     "patient_ids",
@@ -122,9 +123,9 @@ class InstanceItem(Request):
     )
 
 
-def _items(description: str) -> Any:
-    extra = {"maxItems": MAXIMUM_IDENTIFIERS}
-    return Field(default=[], description=description, json_schema_extra=extra)  # type: ignore[arg-type]
+def _items(description: str, *, maximum: int = MAXIMUM_IDENTIFIERS) -> Any:
+    # The list is not read beyond its maximum, whatever was sent.
+    return Field(default=[], max_length=maximum, description=description)
 
 
 class LaunchRequest(Request):
@@ -149,9 +150,9 @@ class LaunchRequest(Request):
     accession_numbers: list[Identifier] = _items("Studies of these orders.")
     series: list[SeriesItem] = _items("Single series.")
     instances: list[InstanceItem] = _items("Single instances.")
-    archives: list[Slug] = Field(
-        default=[],
-        description="Archives to ask. Empty: those of the template, or all you may use.",
+    archives: list[Slug] = _items(
+        "Archives to ask. Empty: those of the template, or all you may use.",
+        maximum=MAXIMUM_CHOICES,
     )
     template: OptionalSlug = Field(
         "", description="Launch template; empty: the default."
@@ -169,12 +170,12 @@ class StudyFilters(Request):
     accession_number: SearchText = ""
     study_date_from: Day | None = None
     study_date_to: Day | None = None
-    modalities: list[Modality] = Field(default=[], description="Any of these.")
+    modalities: list[Modality] = _items("Any of these.", maximum=MAXIMUM_CHOICES)
     study_description: SearchText = Field("", description="Is found anywhere within.")
     referring_physician_name: SearchText = ""
     patient_birth_date: Day | None = None
     patient_sex: Sex = ""
-    archives: list[Slug] = Field(default=[], description="Empty: all you may use.")
+    archives: list[Slug] = _items("Empty: all you may use.", maximum=MAXIMUM_CHOICES)
     limit: int = Field(
         settings.VIEWERHUB_SEARCH_LIMIT,
         ge=1,

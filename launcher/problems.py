@@ -10,6 +10,8 @@ from django.http import JsonResponse
 from launcher.criteria import Problem
 
 CONTENT_TYPE: Final = "application/problem+json"
+# More than a request of the right shape can have.
+MAXIMUM_ERRORS: Final = 2000
 
 
 def problem_response(
@@ -21,7 +23,9 @@ def problem_response(
         "title": title,
         "status": status,
         "detail": _detail(problems),
-        "errors": [{"field": p.field, "message": p.message} for p in problems],
+        "errors": [
+            {"field": p.field, "message": p.message} for p in problems[:MAXIMUM_ERRORS]
+        ],
     }
     return JsonResponse(data, status=status, content_type=CONTENT_TYPE)
 

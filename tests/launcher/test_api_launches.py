@@ -1,5 +1,6 @@
 """Launches by the REST API, as a RIS starts, follows and revokes them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import httpx2
@@ -205,6 +206,20 @@ def test_launch_names_every_problem_at_once_and_stores_nothing(ris):
             b'{"study_instance_uids": [' + b",".join([b'"1.2"'] * 10_000) + b"]}",
             "study_instance_uids",
         ),
+        (
+            b'{"study_instance_uids": [' + b"1," * 900_000 + b"1]}",
+            "study_instance_uids",
+        ),
+        (
+            b'{"patient_ids": ["1"], "study_instance_uids": ['
+            + b",".join([b'"1.2"'] * 500)
+            + b"]}",
+            "study_instance_uids",
+        ),
+        (
+            b'{"patient_ids": ["1"], "archives": [' + b'"a",' * 200 + b'"b"]}',
+            "archives",
+        ),
     ],
 )
 def test_launch_with_a_bad_body_says_where(ris, body, field):
@@ -260,6 +275,21 @@ def test_launch_with_the_same_idempotency_key_is_started_once(ris):
     assert first.headers["Location"] == again.headers["Location"]
     assert other.json()["id"] != first.json()["id"]
     assert Launch.objects.count() == 2
+
+
+def test_launch_sent_many_times_at_once_is_started_once(ris):
+    make_dimse_archive()
+
+    with ThreadPoolExecutor(8) as pool:
+        sent = [
+            pool.submit(send_once, ris, "key-1", patient_ids=["1"]) for _ in range(8)
+        ]
+    responses = [one.result() for one in sent]
+
+    statuses = [response.status_code for response in responses]
+    assert set(statuses) <= {201, 409}
+    assert len({r.json()["id"] for r in responses if r.status_code == 201}) == 1
+    assert Launch.objects.count() == 1
 
 
 def test_idempotency_key_of_another_request_is_409(ris):
