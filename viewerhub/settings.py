@@ -6,18 +6,15 @@ Without any configuration the hub runs embedded: SQLite and generated secrets un
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from csp.constants import NONCE, NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
-from django.http import HttpRequest
 from django.templatetags.static import static
-from django.urls import reverse_lazy
 
-from viewerhub import logs
+from viewerhub import logs, navigation
 from viewerhub.env import env, generated_secret, networks, require, text
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -332,57 +329,13 @@ WHITENOISE_USE_FINDERS = not PRODUCTION
 
 # Admin
 
-
-def _may_view(name: str, request: HttpRequest) -> bool:
-    app, _, model = name.partition("_")
-    return any(
-        request.user.has_perm(f"{app}.{action}_{model}")
-        for action in ("view", "change")
-    )
-
-
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "ViewerHub",
     "SITE_HEADER": "ViewerHub",
     "SITE_URL": "/",
     "STYLES": [lambda request: static("viewerhub/admin.css")],
     "COMMAND": {"search_models": False},
-    "SIDEBAR": {
-        "navigation": [
-            {
-                "title": "Imaging",
-                "items": [
-                    {
-                        "title": title,
-                        "icon": icon,
-                        "link": reverse_lazy(f"admin:{name}_changelist"),
-                        "permission": partial(_may_view, name),
-                    }
-                    for title, icon, name in (
-                        ("Archives", "storage", "archives_archive"),
-                        ("Launch templates", "tune", "launcher_launchtemplate"),
-                        ("Launches", "open_in_new", "launcher_launch"),
-                        ("API clients", "key", "launcher_apiclient"),
-                    )
-                ],
-            },
-            {
-                "title": "People",
-                "items": [
-                    {
-                        "title": title,
-                        "icon": icon,
-                        "link": reverse_lazy(f"admin:{name}_changelist"),
-                        "permission": partial(_may_view, name),
-                    }
-                    for title, icon, name in (
-                        ("Users", "person", "auth_user"),
-                        ("Groups", "group", "auth_group"),
-                    )
-                ],
-            },
-        ]
-    },
+    "SIDEBAR": {"navigation": navigation.SIDEBAR},
 }
 
 # Logs; uvicorn writes its own access lines, with query strings, unless it is started
