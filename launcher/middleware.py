@@ -28,7 +28,9 @@ def viewer_requests(
             return await get_response(request)
         match = resolve(request.path_info)
         request.resolver_match = match
-        response: HttpResponseBase = await match.func(request, *match.args, **match.kwargs)
+        response: HttpResponseBase = await match.func(
+            request, *match.args, **match.kwargs
+        )
         response["X-Content-Type-Options"] = "nosniff"
         return response
 
