@@ -108,18 +108,6 @@ def _store(
     return is_new
 
 
-def relaunch(launch: Launch, *, user: User) -> StartedLaunch:
-    """Start the same selection again, for a user who may see the launch."""
-    usable = Archive.objects.usable_by(user)
-    return start_launch(
-        selection=launch.build.get_selection(),
-        archives=list(usable.filter(pk__in=launch.build.archives.values("pk"))),
-        template=launch.template or LaunchTemplate.objects.default(),
-        origin=Launch.Origin.PORTAL,
-        user=user,
-    )
-
-
 def restart_build(build_id: str) -> None:
     """Queue a build again: its worker died, or Redis lost what it collected.
 
