@@ -69,6 +69,7 @@ class Association(asyncio.Protocol):
         self._reader = PduReader()
         self._command = bytearray()
         self._dataset_context_id: int | None = None
+        self._is_final = False
         self._last_message_id = 0
         self._last_heard = 0.0
         self._silence: asyncio.TimerHandle | None = None
@@ -267,7 +268,10 @@ class Association(asyncio.Protocol):
                 raise PduError("a data set in another presentation context")
             if is_last:
                 self._dataset_context_id = None
-            exchange.data_received(content, is_last=is_last)
+            if not self._is_final:
+                exchange.data_received(content, is_last=is_last)
+            elif is_last:
+                self._finish()
             return
         if len(self._command) + len(content) > messages.LONGEST_COMMAND:
             raise PduError("command set too long")
@@ -284,13 +288,20 @@ class Association(asyncio.Protocol):
     ) -> None:
         if context_id not in self.acceptance.contexts:
             raise PduError("a command in a presentation context not negotiated")
-        if exchange.command_received(context_id, command):
-            self._exchange = None
-            self._stop_watching_silence()
-            if self._idle is not None and not self._idle.done():
-                self._idle.set_result(None)
-        elif command.has_dataset:
+        self._is_final = exchange.command_received(context_id, command)
+        if command.has_dataset:
+            # also of a final response: Orthanc sends one after a C-CANCEL
             self._dataset_context_id = context_id
+        elif self._is_final:
+            self._finish()
+
+    def _finish(self) -> None:
+        """The final response is here: the association may serve the next operation."""
+        self._exchange = None
+        self._is_final = False
+        self._stop_watching_silence()
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
 
     # Ends
 

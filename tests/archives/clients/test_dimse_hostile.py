@@ -392,7 +392,7 @@ async def endless(peer: Peer, request: Request) -> None:
         await asyncio.sleep(0)
 
 
-def cancellable(is_obedient: bool) -> Behaviour:
+def cancellable(is_obedient: bool, *, has_dataset: bool = False) -> Behaviour:
     async def behave(peer: Peer) -> None:
         await peer.accept()
         request = await peer.request()
@@ -405,7 +405,10 @@ def cancellable(is_obedient: bool) -> Behaviour:
                 await peer.request()
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
-            await peer.send(p_data(response(request, 0xFE00)))
+            await peer.send(p_data(response(request, 0xFE00, has_dataset=has_dataset)))
+            if has_dataset:
+                identifier = implicit(Dataset())
+                await peer.send(p_data(value(request.context_id, 2, identifier)))
             again = await peer.request()
             await peer.send(answers(again, STUDIES))
             await peer.request()
@@ -416,13 +419,17 @@ def cancellable(is_obedient: bool) -> Behaviour:
     return behave
 
 
-def test_a_limit_cancels_the_query_and_keeps_the_association():
+# Orthanc sends an identifier with the response to a C-CANCEL
+@pytest.mark.parametrize("has_dataset", [False, True])
+def test_a_limit_cancels_the_query_and_keeps_the_association(has_dataset):
     async def action(client: DimseClient, archive: Hostile) -> tuple[Any, ...]:
         found = await client.find_studies(StudyQuery(limit=20))
         second = await search(client, archive)
         return found, second, archive.associations
 
-    found, second, associations = run(cancellable(True), action, maximum_associations=1)
+    found, second, associations = run(
+        cancellable(True, has_dataset=has_dataset), action, maximum_associations=1
+    )
 
     assert found.has_more
     assert len(found.studies) == 20
