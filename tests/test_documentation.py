@@ -16,7 +16,9 @@ FOREIGN = {"FORWARDED_ALLOW_IPS"}
 
 def settings_read() -> set[str]:
     """The names of all variables that the configuration asks the environment for."""
-    reader = re.compile(r"(?:env\.\w+|text|networks|_secret)\(\s*\"([A-Z][A-Z_]+)\"")
+    reader = re.compile(
+        r"(?:env\.\w+|text|networks|identity_providers|_secret)\(\s*\"([A-Z][A-Z_]+)\""
+    )
     sources = [*(ROOT / "viewerhub").glob("*.py")]
     sources += (ROOT / "viewerhub" / "management").rglob("*.py")
     return {name for path in sources for name in reader.findall(path.read_text())}

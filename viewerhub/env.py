@@ -5,10 +5,13 @@ Where ``NAME_FILE`` is set, the value of ``NAME`` is what that file holds.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -49,6 +52,29 @@ def networks(name: str, default: str = "") -> list[str]:
                 f"separated by commas, and “{part}” is none."
             ) from error
     return ranges
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of an http(s) address; empty if it has none."""
+    parts = urlsplit(url)
+    is_web = parts.scheme in {"http", "https"} and parts.hostname
+    return f"{parts.scheme}://{parts.netloc}" if is_web else ""
+
+
+def identity_providers(name: str) -> list[dict[str, Any]]:
+    """The apps of allauth's OpenID Connect provider, as a JSON list."""
+    try:
+        providers = json.loads(text(name, "[]"))
+        usable = [one for one in providers if origin_of(one["settings"]["server_url"])]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        usable = []
+        providers = None
+    if usable != providers:
+        raise ImproperlyConfigured(
+            f"{name} takes a JSON list of providers, each with provider_id, name, "
+            "client_id, secret and the server_url in its settings: docs/security.md."
+        )
+    return usable
 
 
 def require(*names: str) -> None:

@@ -8,14 +8,21 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from csp.constants import NONCE, NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 
 from viewerhub import logs, navigation
-from viewerhub.env import env, generated_secret, networks, require, text
+from viewerhub.env import (
+    env,
+    generated_secret,
+    identity_providers,
+    networks,
+    origin_of,
+    require,
+    text,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 PRODUCTION = env.bool("VIEWERHUB_PRODUCTION", default=False)
@@ -47,25 +54,19 @@ def _secret(name: str) -> str:
 # Addresses
 
 VIEWERHUB_PUBLIC_URL = text("VIEWERHUB_PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
-_public = urlsplit(VIEWERHUB_PUBLIC_URL)
-if (
-    _public.scheme not in {"http", "https"}
-    or not _public.hostname
-    or _public.path
-    or _public.query
-):
+if origin_of(VIEWERHUB_PUBLIC_URL) != VIEWERHUB_PUBLIC_URL:
     raise ImproperlyConfigured(
         "VIEWERHUB_PUBLIC_URL is the address users and viewers reach the hub at, such as "
         "https://viewerhub.example.org, without a path."
     )
-IS_HTTPS = _public.scheme == "https"
+IS_HTTPS = VIEWERHUB_PUBLIC_URL.startswith("https:")
 # Loopback always: that is where containers and process managers ask for /livez.
 ALLOWED_HOSTS = [
     *env.list("ALLOWED_HOSTS", default=["localhost"]),
     "127.0.0.1",
     "[::1]",
 ]
-CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
+CSRF_TRUSTED_ORIGINS = [VIEWERHUB_PUBLIC_URL]
 
 # Who may launch by URL without a login: CIDR ranges. The address of the client, and that
 # it came by https, is what uvicorn says: behind a proxy, set its FORWARDED_ALLOW_IPS.
@@ -250,11 +251,9 @@ ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGOUT_REDIRECT_URL = LOGIN_URL
+_providers = identity_providers("VIEWERHUB_OIDC_PROVIDERS")
 SOCIALACCOUNT_PROVIDERS = {
-    "openid_connect": {
-        "OAUTH_PKCE_ENABLED": True,
-        "APPS": env.json("VIEWERHUB_OIDC_PROVIDERS", default=[]),
-    }
+    "openid_connect": {"OAUTH_PKCE_ENABLED": True, "APPS": _providers}
 }
 VIEWERHUB_OIDC_CREATE_USERS = env.bool("VIEWERHUB_OIDC_CREATE_USERS", default=True)
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
@@ -283,6 +282,10 @@ SECURE_HSTS_SECONDS = env.int(
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = IS_HTTPS
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+# Browsers apply form-action to where a form is redirected to, too.
+_login_origins = [
+    origin_of(provider["settings"]["server_url"]) for provider in _providers
+]
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
@@ -291,7 +294,7 @@ CONTENT_SECURITY_POLICY = {
         "img-src": [SELF, "data:"],
         "font-src": [SELF],
         "connect-src": [SELF],
-        "form-action": [SELF, "weasis:"],
+        "form-action": [SELF, "weasis:", *_login_origins],
         "frame-src": ["weasis:"],
         "base-uri": [NONE],
         "frame-ancestors": [NONE],

@@ -176,6 +176,9 @@ def test_settings_find_the_redis_of_the_demo(tmp_path: Path) -> None:
     [
         ("VIEWERHUB_TRUSTED_NETWORKS", "10.0.0.0/33"),
         ("VIEWERHUB_METRICS_NETWORKS", "monitoring.example.org"),
+        ("VIEWERHUB_OIDC_PROVIDERS", "[{]"),
+        ("VIEWERHUB_OIDC_PROVIDERS", '{"openid_connect": {}}'),
+        ("VIEWERHUB_OIDC_PROVIDERS", '[{"settings": {"server_url": "login"}}]'),
         ("VIEWERHUB_PUBLIC_URL", "viewerhub.example.org"),
         ("VIEWERHUB_PUBLIC_URL", "https://viewerhub.example.org/hub"),
         ("VIEWERHUB_PUBLIC_URL", "ftp://viewerhub.example.org"),
@@ -196,15 +199,15 @@ def test_settings_production_shows_metrics_to_nobody_unless_told() -> None:
 
 
 def test_settings_pass_identity_providers_to_the_login() -> None:
-    apps = [{"provider_id": "hospital", "name": "Hospital", "client_id": "hub"}]
+    server_url = "https://login.example.org/realms/hospital"
+    apps = [{"provider_id": "hospital", "settings": {"server_url": server_url}}]
+    environment = PRODUCTION | {"VIEWERHUB_OIDC_PROVIDERS": json.dumps(apps)}
 
-    values = read(
-        "SOCIALACCOUNT_PROVIDERS",
-        **PRODUCTION,
-        VIEWERHUB_OIDC_PROVIDERS=json.dumps(apps),
-    )
+    values = read("SOCIALACCOUNT_PROVIDERS", "CONTENT_SECURITY_POLICY", **environment)
 
     assert values["SOCIALACCOUNT_PROVIDERS"]["openid_connect"]["APPS"] == apps
+    policy = values["CONTENT_SECURITY_POLICY"]["DIRECTIVES"]
+    assert "https://login.example.org" in policy["form-action"]
 
 
 def test_settings_of_production_pass_the_deployment_check() -> None:
