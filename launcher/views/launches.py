@@ -7,6 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
+from django.contrib.auth.models import User
 from django.core.paginator import Paginator
 from django.db.models import QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
@@ -42,10 +43,12 @@ LAUNCH_FIELDS: Final = (
 @require_POST
 def launch_create(request: HttpRequest) -> HttpResponse:
     """Open studies in Weasis: straight away, or by htmx with progress in place."""
-    usable = Archive.objects.usable_by(request.user)  # type: ignore[arg-type]
+    usable = Archive.objects.usable_by(request.user)
     form = LaunchForm(request.POST, archives=usable)
     if not form.is_valid():
-        return _problem(request, " ".join(form.non_field_errors()), status=400)
+        return _problem(
+            request, " ".join(map(str, form.non_field_errors())), status=400
+        )
     values = form.cleaned_data
     patients, holders = _known_of(request, values["selection"])
     if len(patients) > 1 and "several_patients" not in request.POST:
@@ -89,7 +92,7 @@ def _start(
             archives=archives,
             template=template or LaunchTemplate.objects.default(),
             origin=Launch.Origin.PORTAL,
-            user=request.user,
+            user=request.user if isinstance(request.user, User) else None,
         )
     except services.QueueUnavailableError as error:
         return _problem(request, str(error), status=503)
@@ -144,7 +147,7 @@ async def _context(request: HttpRequest, launch_id: UUID) -> dict[str, Any]:
 
 
 def _visible_launch(request: HttpRequest, launch_id: UUID) -> Launch:
-    visible = Launch.objects.visible_to(request.user)  # type: ignore[arg-type]
+    visible = Launch.objects.visible_to(request.user)
     related = visible.select_related("build", "template", "user", "api_client")
     return get_object_or_404(related, pk=launch_id)
 
@@ -154,7 +157,7 @@ def _visible_launch(request: HttpRequest, launch_id: UUID) -> Launch:
 def launch_retry(request: HttpRequest, launch_id: UUID) -> HttpResponse:
     """A new launch of the same selection, of the archives the user may still use."""
     launch = _visible_launch(request, launch_id)
-    usable = Archive.objects.usable_by(request.user)  # type: ignore[arg-type]
+    usable = Archive.objects.usable_by(request.user)
     archives = list(usable.filter(pk__in=launch.build.archives.values("pk")))
     if not archives:
         message = _(
@@ -175,7 +178,11 @@ def launch_list(request: HttpRequest) -> HttpResponse:
 
 
 def _with_counts(launches: QuerySet[Launch]) -> QuerySet[Launch]:
-    return launches.order_by("-created").select_related("build", "user").annotate(
-        instances=Sum("build__outcomes__instances"),
-        series=Sum("build__outcomes__series"),
+    return (
+        launches.order_by("-created")
+        .select_related("build", "user")
+        .annotate(
+            instances=Sum("build__outcomes__instances"),
+            series=Sum("build__outcomes__series"),
+        )
     )

@@ -54,13 +54,14 @@ def search_create(request: HttpRequest) -> HttpResponse:
         return redirect("launcher:search_start")
     is_member = request.user.is_authenticated
     archives = (
-        Archive.objects.usable_by(request.user)  # type: ignore[arg-type]
+        Archive.objects.usable_by(request.user)
         if is_member
         else Archive.objects.enabled()
     )
     form = StudySearchForm(request.POST, archives=archives)
     if not form.is_valid():
-        return _correction(request, form)
+        response: HttpResponse = _correction(request, form)
+        return response
     stored = search_store.save(
         form.criteria(), preset=form.chosen_preset(), owner=request.user.pk
     )

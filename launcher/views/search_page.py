@@ -127,7 +127,7 @@ def results_context(
     request: HttpRequest, scope: SearchScope, answers: dict[str, ArchiveAnswer]
 ) -> dict[str, Any]:
     criteria = scope.search.criteria
-    archives = Archive.objects.usable_by(request.user)  # type: ignore[arg-type]
+    archives = Archive.objects.usable_by(request.user)
     form = StudySearchForm(
         archives=archives, initial=initial(criteria, scope.search.preset)
     )
