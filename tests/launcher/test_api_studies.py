@@ -1,9 +1,11 @@
 """Searching studies by the REST API."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
+from archives.models import Archive
 from tests.api_calls import problems_of
 from tests.dicomweb_server import Behaviour, DicomWebServer
 from tests.dicomweb_studies import make_study
@@ -16,6 +18,25 @@ pytestmark = [
 ]
 
 STUDY = "1.3.6.1.4.1.5962.1.2.1.20040119072730.12322"  # of CT_small.dcm
+
+
+def search_web_archives(client, held, **filters):
+    """Search new DICOMweb archives, by slug with the studies they hold."""
+
+    async def search():
+        async with AsyncExitStack() as stack:
+            for slug, studies in held.items():
+                server = DicomWebServer(studies, Behaviour())
+                await stack.enter_async_context(server.running())
+                await asyncio.to_thread(register, slug, server.url)
+            return await asyncio.to_thread(client.post, "/studies/search", json=filters)
+
+    return asyncio.run(search()).json()
+
+
+def register(slug, url):
+    Archive.objects.filter(slug=slug).delete()
+    make_dicomweb_archive(url, slug=slug, name=slug)
 
 
 @pytest.mark.parametrize("by", ["body", "address"])
@@ -82,14 +103,20 @@ def test_search_with_a_secret_that_cannot_be_read_names_that_archive(
     assert states == {"main": "answered", "web": "refused"}
 
 
-def test_search_gives_no_more_than_its_limit_and_says_so(ris, embedded_archive):
-    make_dimse_archive(embedded_archive)
+def test_search_gives_no_more_than_its_limit_and_says_so(ris):
+    held = {
+        "north": [make_study(f"1.1{n}") for n in range(2)],
+        "south": [make_study(f"1.2{n}") for n in range(2)],
+    }
 
-    result = ris.post(
-        "/studies/search", json={"patient_birth_date": "1950-01-01", "limit": 1}
-    ).json()
+    merged = search_web_archives(ris, held, patient_name="doe", limit=2)
+    everything = search_web_archives(ris, held, patient_name="doe", limit=4)
 
-    assert len(result["studies"]) <= 1
+    assert len(merged["studies"]) == 2
+    assert merged["has_more"]
+    assert [one["studies"] for one in merged["archives"]] == [2, 2]
+    assert len(everything["studies"]) == 4
+    assert not everything["has_more"]
 
 
 @pytest.mark.parametrize(
@@ -140,16 +167,8 @@ def test_search_by_address_refuses_a_filter_given_twice(ris):
 
 def test_search_goes_to_dicomweb_archives_as_well(ris):
     study = make_study("1.77", patient={"patient_id": "WEB-1"})
-    server = DicomWebServer((study,), Behaviour())
 
-    async def search():
-        async with server.running() as running:
-            await asyncio.to_thread(make_dicomweb_archive, running.url)
-            return await asyncio.to_thread(
-                ris.post, "/studies/search", json={"patient_id": "WEB-1"}
-            )
-
-    result = asyncio.run(search()).json()
+    result = search_web_archives(ris, {"web": [study]}, patient_id="WEB-1")
 
     assert [one["study_instance_uid"] for one in result["studies"]] == ["1.77"]
     assert result["archives"][0]["state"] == "answered"
