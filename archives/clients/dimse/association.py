@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, cast
@@ -17,39 +16,19 @@ from typing import Final, cast
 from archives.clients.base import DimseEndpoint
 from archives.clients.dimse import failures, messages, pdu
 from archives.clients.dimse.dataset import DatasetError
-from archives.clients.dimse.messages import Command, CommandError
+from archives.clients.dimse.exchange import Exchange, MessageReader
+from archives.clients.dimse.messages import CommandError
 from archives.clients.dimse.negotiation import (
     Acceptance,
-    AcceptedContext,
     Proposal,
     encode_request,
     parse_acceptance,
 )
-from archives.clients.dimse.pdu import Fragment, PduError, PduReader
+from archives.clients.dimse.pdu import PduError, PduReader
 
 _QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
 _RELEASE_SECONDS: Final = 1.0
 _MESSAGE_IDS: Final = 0xFFFF
-
-
-class Exchange(ABC):
-    """The messages of one operation, as they arrive."""
-
-    service: str
-    message_id: int
-    context: AcceptedContext
-
-    @abstractmethod
-    def command_received(self, context_id: int, command: Command) -> bool:
-        """Whether this was the final response."""
-
-    @abstractmethod
-    def data_received(self, content: bytes, *, is_last: bool) -> None:
-        """A piece of the data set that the last command announced."""
-
-    @abstractmethod
-    def failed(self, error: Exception) -> None:
-        """The operation can't go on: the association is lost."""
 
 
 class Association(asyncio.Protocol):
@@ -67,9 +46,7 @@ class Association(asyncio.Protocol):
         self._idle: asyncio.Future[None] | None = None
         self._exchange: Exchange | None = None
         self._reader = PduReader()
-        self._command = bytearray()
-        self._dataset_context_id: int | None = None
-        self._is_final = False
+        self._messages = MessageReader()
         self._last_message_id = 0
         self._last_heard = 0.0
         self._silence: asyncio.TimerHandle | None = None
@@ -233,7 +210,9 @@ class Association(asyncio.Protocol):
         if pdu_type == pdu.P_DATA_TF:
             self.has_heard = True
             for fragment in pdu.fragments(body):
-                self._fragment_received(fragment)
+                contexts = self.acceptance.contexts
+                if self._messages.receive(fragment, self._exchange, contexts):
+                    self._finish()
         elif pdu_type == pdu.A_ABORT:
             self._lost(failures.aborted(self.endpoint, body[2], body[3]))
         elif pdu_type == pdu.A_RELEASE_RQ:
@@ -258,47 +237,9 @@ class Association(asyncio.Protocol):
         else:
             raise PduError(f"PDU of type {pdu_type:#04x} instead of an answer")
 
-    def _fragment_received(self, fragment: Fragment) -> None:
-        context_id, is_command, is_last, content = fragment
-        exchange = self._exchange
-        if exchange is None or is_command is (self._dataset_context_id is not None):
-            raise PduError("a command or data set that was not expected")
-        if not is_command:
-            if context_id != self._dataset_context_id:
-                raise PduError("a data set in another presentation context")
-            if is_last:
-                self._dataset_context_id = None
-            if not self._is_final:
-                exchange.data_received(content, is_last=is_last)
-            elif is_last:
-                self._finish()
-            return
-        if len(self._command) + len(content) > messages.LONGEST_COMMAND:
-            raise PduError("command set too long")
-        if not is_last:
-            self._command += content
-            return
-        if self._command:
-            content = bytes(self._command) + content
-            self._command.clear()
-        self._command_received(exchange, context_id, messages.parse_command(content))
-
-    def _command_received(
-        self, exchange: Exchange, context_id: int, command: Command
-    ) -> None:
-        if context_id not in self.acceptance.contexts:
-            raise PduError("a command in a presentation context not negotiated")
-        self._is_final = exchange.command_received(context_id, command)
-        if command.has_dataset:
-            # also of a final response: Orthanc sends one after a C-CANCEL
-            self._dataset_context_id = context_id
-        elif self._is_final:
-            self._finish()
-
     def _finish(self) -> None:
         """The final response is here: the association may serve the next operation."""
         self._exchange = None
-        self._is_final = False
         self._stop_watching_silence()
         if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from archives.clients import matches as tags
 from archives.clients.dimse import failures, messages, uids
-from archives.clients.dimse.association import Association, Exchange
+from archives.clients.dimse.association import Association
 from archives.clients.dimse.dataset import (
     LONGEST_IDENTIFIER,
     DatasetError,
@@ -15,6 +15,7 @@ from archives.clients.dimse.dataset import (
     encode_identifier,
     read_elements,
 )
+from archives.clients.dimse.exchange import Exchange
 from archives.clients.dimse.messages import Command, CommandError
 from archives.clients.dimse.negotiation import AcceptedContext
 

@@ -8,8 +8,9 @@ from typing import Final
 
 from archives.clients import matches as tags
 from archives.clients.dimse import failures, messages, uids
-from archives.clients.dimse.association import Association, Exchange
+from archives.clients.dimse.association import Association
 from archives.clients.dimse.dataset import encode_identifier
+from archives.clients.dimse.exchange import Exchange
 from archives.clients.dimse.keys import IMAGE
 from archives.clients.dimse.messages import Command, CommandError
 from archives.clients.dimse.negotiation import AcceptedContext

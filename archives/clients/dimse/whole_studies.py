@@ -8,9 +8,6 @@ series by series, as every archive must support.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final
-
 from archives.clients import matches as tags
 from archives.clients.base import DimseEndpoint, ProgressCallback, QueryRetrieveRoot
 from archives.clients.dimse.dataset import Elements
@@ -27,17 +24,13 @@ from archives.clients.dimse.keys import (
     uid_list,
 )
 from archives.clients.dimse.knowledge import knowledge_of
+from archives.clients.dimse.plan import chunks, searches, selected_parts, shares
 from archives.clients.dimse.queries import Queries, together
 from archives.clients.dimse.relational import resolve_parents
 from archives.clients.matches import study_of
 from archives.clients.selection import belongs_whole, is_near_miss, restrict
 from archives.entities import Selection, Study, WholeStudies
 from archives.errors import ArchiveResponseError
-
-# A query stays below 4 KiB, and an archive with long lists below its limits.
-_UIDS_PER_QUERY: Final = 50
-# More are shared out over several associations.
-_INSTANCES_PER_QUERY: Final = 1000
 
 
 async def find_whole_studies(
@@ -71,12 +64,12 @@ class _Search:
         selection = await resolve_parents(self._queries, self._selection)
         self._selection = selection
         whole = list(dict.fromkeys(selection.study_instance_uids))
-        parts = _parts(selection, set(whole))
+        parts = selected_parts(selection, set(whole))
         self._wanted_uids.update(whole, parts)
         await together(
-            *(self._named(uids) for uids in _chunks(whole)),
+            *(self._named(uids) for uids in chunks(whole)),
             *(self._part(uid, series_uids) for uid, series_uids in parts.items()),
-            *(self._searched(keys) for keys in _searches(selection)),
+            *(self._searched(keys) for keys in searches(selection)),
         )
         await self._complete_whole_studies()
         if self._on_progress is not None:
@@ -126,7 +119,7 @@ class _Search:
         await together(
             *(
                 query
-                for chunk in _shares(nodes)
+                for chunk in shares(nodes)
                 for query in (self._series(chunk), self._whole_images(chunk))
             )
         )
@@ -246,54 +239,6 @@ class _Search:
             if len(patient_ids) == 1:
                 keys[tags.PATIENT_ID] = patient_ids.pop()
         return keys
-
-
-def _searches(selection: Selection) -> Iterator[Keys]:
-    # the issuer is compared in the answers: archives that keep none would find nothing
-    for patient_id in dict.fromkeys(one.patient_id for one in selection.patients):
-        if patient_id.strip():
-            yield {tags.PATIENT_ID: patient_id}
-    for accession_number in dict.fromkeys(selection.accession_numbers):
-        if accession_number.strip():
-            yield {tags.ACCESSION_NUMBER: accession_number}
-
-
-def _parts(selection: Selection, whole: set[str]) -> dict[str, list[str]]:
-    """Study UID -> selected series, none if an instance's series is unknown."""
-    parts: dict[str, list[str]] = {}
-    unknown = set()
-    for one in (*selection.series, *selection.instances):
-        study_uid = one.study_instance_uid
-        if not study_uid or study_uid in whole:
-            continue
-        series_uids = parts.setdefault(study_uid, [])
-        if not one.series_instance_uid:
-            unknown.add(study_uid)
-        elif one.series_instance_uid not in series_uids:
-            series_uids.append(one.series_instance_uid)
-    return parts | {study_uid: [] for study_uid in unknown}
-
-
-def _chunks(uids: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(uids), _UIDS_PER_QUERY):
-        yield uids[start : start + _UIDS_PER_QUERY]
-
-
-def _shares(nodes: Iterable[StudyNode]) -> Iterator[frozenset[str]]:
-    """Studies in groups that are worth an association each."""
-    share: set[str] = set()
-    instances = 0
-    for node in nodes:
-        expected = node.expected or 0
-        if share and (
-            len(share) >= _UIDS_PER_QUERY or instances + expected > _INSTANCES_PER_QUERY
-        ):
-            yield frozenset(share)
-            share, instances = set(), 0
-        share.add(node.uid)
-        instances += expected
-    if share:
-        yield frozenset(share)
 
 
 def _missing(series: SeriesNode) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import ssl
+import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ import pytest
 import uvloop
 from pydicom import Dataset
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind as Find,
 )
@@ -23,11 +25,12 @@ from pynetdicom.sop_class import Verification
 from archives.clients.base import Deadlines, DimseEndpoint, TlsSettings, UserIdentity
 from archives.clients.dimse import DimseClient, pool
 from archives.clients.pool import close_connections
-from archives.entities import StudyQuery
+from archives.entities import InstanceIdentifier, StudyQuery
 from archives.errors import (
     ArchiveError,
     ArchiveRefusedError,
     ArchiveUnavailableError,
+    InstanceNotFoundError,
 )
 from tests.archives.clients.test_tls import (
     AUTHORITY,
@@ -40,6 +43,8 @@ from tests.hostile import (
     Peer,
     answers,
     hostile,
+    p_data,
+    response,
 )
 from tests.servers import Choosy
 
@@ -120,7 +125,15 @@ def serving(
     try:
         yield seen
     finally:
+        wait_for_associations()
         ae.shutdown()
+
+
+def wait_for_associations() -> None:
+    """Until pynetdicom saw the end of each: stopped meanwhile, its threads may raise."""
+    for thread in threading.enumerate():
+        if isinstance(thread, Association):
+            thread.join(5)
 
 
 def run(main: Coroutine[Any, Any, T], *, loop: str = "asyncio") -> T:
@@ -212,6 +225,7 @@ def test_an_unknown_calling_ae_title_is_refused():
         )
         with pytest.raises(ArchiveRefusedError, match="our AE title STRANGER"):
             run(search(endpoint))
+        wait_for_associations()
 
 
 def test_nobody_listening_is_unavailable(free_port):
@@ -319,7 +333,10 @@ def answering(open_at_once: list[int]) -> Any:
             while True:
                 request = await peer.request()
                 await asyncio.sleep(0)
-                await peer.send(answers(request, [{"StudyInstanceUID": "1.2.3"}]))
+                found = answers(request, [{"StudyInstanceUID": "1.2.3"}])
+                is_get = request.name == "get"
+                nothing = p_data(response(request, 0, field=0x8010))
+                await peer.send(nothing if is_get else found)
         finally:
             count -= 1
 
@@ -356,6 +373,23 @@ def test_no_more_associations_are_open_than_allowed():
 
     assert found == [["1.2.3"]] * 30
     assert max(open_at_once) == 3
+
+
+def test_an_idle_association_gives_way_to_one_of_another_kind():
+    open_at_once: list[int] = []
+    image = InstanceIdentifier(
+        study_instance_uid="1.2", series_instance_uid="1.3", sop_instance_uid="1.4"
+    )
+
+    async def action(endpoint: DimseEndpoint, archive: Hostile) -> int:
+        async with DimseClient(endpoint) as client:
+            with pytest.raises(InstanceNotFoundError):
+                await client.retrieve_instance(image).__aenter__()
+            await search(endpoint)
+        return archive.associations
+
+    assert served(answering(open_at_once), action, maximum_associations=1) == 3
+    assert max(open_at_once) == 1
 
 
 def test_an_idle_association_is_released(monkeypatch):

@@ -26,6 +26,7 @@ from archives.errors import (
     ArchiveResponseError,
     InstanceNotFoundError,
 )
+from tests.archives.clients.test_dimse_association import wait_for_associations
 from tests.dcmtk import Dcmqrscp
 from tests.dicom_files import DicomFiles, StoredInstance, StoredSeries, StoredStudy
 from tests.servers import (
@@ -287,6 +288,7 @@ def test_verify_goes_through_all_steps(index, dicom_files):
 def test_verify_ends_at_the_step_that_fails(kind, failing, words, index):
     with kind(index) as archive:
         steps = verify(endpoint_of(archive))
+        wait_for_associations()
 
     passed = ALL[: ALL.index(failing)]
     assert names(steps) == [*((name, True) for name in passed), (failing, False)]
