@@ -105,12 +105,12 @@ def test_search_with_a_secret_that_cannot_be_read_names_that_archive(
 
 def test_search_gives_no_more_than_its_limit_and_says_so(ris):
     held = {
-        "north": [make_study(f"1.1{n}") for n in range(2)],
-        "south": [make_study(f"1.2{n}") for n in range(2)],
+        slug: [make_study(f"1.{n}", patient={"patient_id": "WEB-1"}) for n in numbers]
+        for slug, numbers in {"north": (1, 2), "south": (3, 4)}.items()
     }
 
-    merged = search_web_archives(ris, held, patient_name="doe", limit=2)
-    everything = search_web_archives(ris, held, patient_name="doe", limit=4)
+    merged = search_web_archives(ris, held, patient_id="WEB-1", limit=2)
+    everything = search_web_archives(ris, held, patient_id="WEB-1", limit=4)
 
     assert len(merged["studies"]) == 2
     assert merged["has_more"]
