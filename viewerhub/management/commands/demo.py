@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import FrameType
@@ -71,7 +71,8 @@ class Command(BaseCommand):
             with _only_demo_in(folder), ExitStack() as stack:
                 self._run(folder, _web_port(), stack)
         except KeyboardInterrupt:
-            self.stdout.write("\nViewerHub has stopped.")
+            with suppress(BrokenPipeError):  # Ctrl-C ends a pipe's other end, too
+                self.stderr.write("\nViewerHub has stopped.")
         except ProcessError as error:
             raise CommandError(str(error)) from error
 
