@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
+from django.db import connection
 
 from archives.models import Archive
 from tests.api_calls import problems_of
@@ -35,8 +36,10 @@ def search_web_archives(client, held, **filters):
 
 
 def register(slug, url):
+    """In a thread, whose database connection is its own to close."""
     Archive.objects.filter(slug=slug).delete()
     make_dicomweb_archive(url, slug=slug, name=slug)
+    connection.close()
 
 
 @pytest.mark.parametrize("by", ["body", "address"])
