@@ -67,6 +67,13 @@ def dicom_date(value: str) -> SafeString:
 
 
 @register.filter
+def iso_date(value: str) -> str:
+    """A DA for labels, where there is no room for markup."""
+    day = read_date(value)
+    return day.isoformat() if day else value
+
+
+@register.filter
 def dicom_time(value: str) -> SafeString:
     """Hours and minutes of a TM (PS3.5 6.2), or nothing."""
     clock = _read_time(value)

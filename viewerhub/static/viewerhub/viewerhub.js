@@ -116,9 +116,9 @@ function replaceRow(known, row) {
 function receive(rows) {
   const busy = studies().find(isBusy);
   for (const row of rows) {
-    const known = document.getElementById(row.id);
+    const known = one(`#${row.id}`, table);
     const waiting = held.findIndex((other) => other.id === row.id);
-    if (known && table.contains(known)) replaceRow(known, row);
+    if (known) replaceRow(known, row);
     else if (waiting >= 0) held[waiting] = row;
     else if (busy && row.dataset.key > busy.dataset.key) held.push(row);
     else place(row);
@@ -308,9 +308,17 @@ document.addEventListener("pointerover", (event) => {
   pointed = event.target.closest?.("[data-studies] [data-study]") ?? null;
 });
 
+// The button that had the focus is replaced by the launch: the focus goes on to that. It
+// is remembered early, because a button loses the focus when it is disabled.
+let pressed = null;
 let hadFocus = false;
+document.addEventListener("htmx:configRequest", (event) => {
+  const launch = event.detail.elt.closest(".launch");
+  if (launch?.contains(document.activeElement)) pressed = launch;
+});
 document.addEventListener("htmx:beforeSwap", (event) => {
-  hadFocus = event.detail.target?.matches?.(".launch") && event.detail.target.contains(document.activeElement);
+  const isElsewhere = document.activeElement !== document.body && !pressed?.contains(document.activeElement);
+  hadFocus = event.detail.target === pressed && !isElsewhere;
 });
 document.addEventListener("htmx:load", (event) => {
   const element = event.detail.elt;
