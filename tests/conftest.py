@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 
 from archives.embedded import EmbeddedArchive
@@ -22,6 +23,14 @@ from tests.postgresql import PostgreSql, start_postgresql
 from tests.requirements import needs
 from tests.stack import Stack, start_stack
 from tests.valkey import RedisServer, start_redis
+
+# A busy machine is no reason to fail: what a test finds does not depend on its speed.
+hypothesis.settings.register_profile(
+    "viewerhub",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("viewerhub")
 
 LABORATORY = pytest.StashKey[LaboratoryServer]()
 

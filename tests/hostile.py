@@ -21,7 +21,7 @@ from pynetdicom.pdu import A_ASSOCIATE_RQ
 from archives.clients.base import Deadlines, DimseEndpoint
 
 IMPLICIT = "1.2.840.10008.1.2"
-QUICK = Deadlines(connect=1.0, association=0.3, first_answer=0.3, total=5.0)
+QUICK = Deadlines(connect=1.0, association=0.3, first_answer=0.3, total=30.0)
 
 
 def pdu(kind: int, body: bytes) -> bytes:

@@ -54,6 +54,8 @@ def test_default_template_exists_after_migration():
 
 
 def test_only_one_template_is_the_default():
+    assert LaunchTemplate.objects.default()
+
     with pytest.raises(IntegrityError), transaction.atomic():
         make_template(is_default=True)
 
