@@ -179,7 +179,17 @@ def _read_implicit(data: bytes) -> dict[int, bytes]:
 def _read_explicit(data: bytes) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
     position, end = 0, len(data)
+    unpack, wanted = _TAG_VR_LENGTH.unpack_from, _WANTED.get
     while position < end:
+        if end - position >= 8:  # nearly every element, without a call
+            swapped, vr, length = unpack(data, position)
+            stop = position + 8 + length
+            if vr in _SHORT_VRS and stop <= end:
+                tag = wanted(swapped)
+                if tag is not None:
+                    found[tag] = data[position + 8 : stop]
+                position = stop
+                continue
         swapped, vr, position, length = _explicit_header(data, position)
         if length == _UNDEFINED:
             is_explicit = vr != b"UN"  # PS3.5 6.2.2: the items of UN are implicit
@@ -188,7 +198,7 @@ def _read_explicit(data: bytes) -> dict[int, bytes]:
         stop = position + length
         if stop > end:
             raise DatasetError(f"element {swapped:08x} of length {length}")
-        tag = _WANTED.get(swapped)
+        tag = wanted(swapped)
         if tag is not None:
             found[tag] = data[position:stop]
         position = stop
