@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 from asgiref.sync import sync_to_async
 
-from archives.entities import StudyQuery
-from archives.errors import ArchiveError
 from archives.models import Archive
 from launcher import search
 from launcher.api_schemas import (
@@ -22,7 +18,7 @@ from launcher.api_schemas import (
 )
 from launcher.callers import Caller, archives_named
 from launcher.criteria import CriteriaError, Problem
-from launcher.search import AnswerState, ArchiveAnswer
+from launcher.search import ArchiveAnswer
 from launcher.search_criteria import SearchCriteria
 from launcher.search_forms import StudySearchForm
 
@@ -34,7 +30,9 @@ async def search_studies(filters: StudyFilters, caller: Caller) -> StudySearchRe
     """
     criteria, archives = await sync_to_async(_check)(filters, caller)
     queries = criteria.queries(filters.limit)
-    answered = await asyncio.gather(*(_ask(one, queries) for one in archives))
+    answered = await asyncio.gather(
+        *(search.ask_archive(one, queries) for one in archives)
+    )
     answers = {one.slug: answer for one, answer in zip(archives, answered, strict=True)}
     found = search.merge(answers)
     has_more = any(answer.has_more for answer in answered)
@@ -65,16 +63,6 @@ def _check(
     if problems:
         raise CriteriaError(problems)
     return form.criteria(), archives
-
-
-async def _ask(archive: Archive, queries: Sequence[StudyQuery]) -> ArchiveAnswer:
-    try:
-        endpoint = archive.endpoint()
-    except ArchiveError as error:
-        return ArchiveAnswer(
-            state=AnswerState.REFUSED, asked=datetime.now(UTC), message=str(error)
-        )
-    return await search.ask(endpoint, queries)
 
 
 def _study(found: search.FoundStudy) -> FoundStudy:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 from archives.clients import Endpoint, open_client
 from archives.entities import (
@@ -62,6 +62,25 @@ class FoundStudy:
     study: Study
     archives: tuple[str, ...]
     other_patients: tuple[str, ...] = ()
+
+
+class Asked(Protocol):
+    """An archive whose endpoint may turn out to be unusable, as the model's."""
+
+    name: str
+
+    def endpoint(self) -> Endpoint: ...
+
+
+async def ask_archive(archive: Asked, queries: Sequence[StudyQuery]) -> ArchiveAnswer:
+    """The same as ``ask``, also for an archive whose credentials can't be read."""
+    try:
+        endpoint = archive.endpoint()
+    except ArchiveError as error:
+        return ArchiveAnswer(
+            state=_state_of(error), asked=datetime.now(UTC), message=str(error)
+        )
+    return await ask(endpoint, queries)
 
 
 async def ask(

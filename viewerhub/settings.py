@@ -250,6 +250,7 @@ SOCIALACCOUNT_ADAPTER = "viewerhub.accounts.SocialAccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_SESSION_REMEMBER = True  # for SESSION_COOKIE_AGE; nobody is asked
 ACCOUNT_LOGOUT_REDIRECT_URL = LOGIN_URL
 _providers = identity_providers("VIEWERHUB_OIDC_PROVIDERS")
 SOCIALACCOUNT_PROVIDERS = {

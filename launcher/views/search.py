@@ -176,7 +176,7 @@ def _expired(request: HttpRequest) -> HttpResponse:
 
 async def _ask(stored: StoredSearch, archive: Archive) -> ArchiveAnswer:
     queries = stored.criteria.queries(settings.VIEWERHUB_SEARCH_LIMIT)
-    answer = await search.ask(archive.endpoint(), queries)
+    answer = await search.ask_archive(archive, queries)
     await sync_to_async(search_store.save_answer)(stored, archive.slug, answer)
     return answer
 
@@ -212,7 +212,7 @@ async def _other_studies(archive: Archive, row: Row) -> int | None:
         issuer_of_patient_id=patient.issuer_of_patient_id.strip(),
         limit=OTHER_STUDIES_LIMIT,
     )
-    answer = await search.ask(archive.endpoint(), [query])
+    answer = await search.ask_archive(archive, [query])
     if not answer.is_answered:
         return None
     uids = {one.study_instance_uid for one in answer.studies}

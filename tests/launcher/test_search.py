@@ -5,14 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archives.clients import DimseEndpoint
+from archives.clients import DimseEndpoint, Endpoint
 from archives.embedded import EmbeddedArchive
 from archives.entities import Patient, Study, StudyQuery
-from archives.errors import ArchiveUnavailableError
+from archives.errors import ArchiveRefusedError, ArchiveUnavailableError
 from launcher.search import (
     AnswerState,
     ArchiveAnswer,
     ask,
+    ask_archive,
     merge,
     patient_key,
     series_of,
@@ -258,3 +259,16 @@ def test_patients_differ_by_issuer_and_without_ids_by_name():
         patient_id="1", issuer_of_patient_id="B"
     )
     assert key(patient_name="A") != key(patient_name="B")
+
+
+def test_ask_archive_answers_for_one_whose_password_is_unreadable():
+    class Unreadable:
+        name = "Old archive"
+
+        def endpoint(self) -> Endpoint:
+            raise ArchiveRefusedError("A stored password of Old archive is lost.")
+
+    answer = asyncio.run(ask_archive(Unreadable(), [StudyQuery(patient_id="1")]))
+
+    assert answer.state == AnswerState.REFUSED
+    assert "Old archive" in answer.message
