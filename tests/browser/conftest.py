@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from archives.embedded import EmbeddedArchive
 from tests.dicom_files import DicomFiles
@@ -30,22 +30,28 @@ document.addEventListener("securitypolicyviolation", (event) =>
 """
 
 
-@pytest.fixture(scope="session")
-def browser_type_launch_args(
-    browser_type_launch_args: dict[str, Any],
-) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Playwright]:
+    """Ended with its module: while it runs, no other test can run an event loop."""
     needs("chromium")
-    return {
-        **browser_type_launch_args,
-        "executable_path": program("chromium", "chromium-browser"),
-        "args": list(ARGUMENTS),
-    }
+    with sync_playwright() as started:
+        yield started
 
 
-@pytest.fixture(scope="session")
-def base_url(hub: Stack) -> str:
+@pytest.fixture(scope="module")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    executable = program("chromium", "chromium-browser")
+    browser = playwright.chromium.launch(
+        executable_path=executable, args=list(ARGUMENTS)
+    )
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def browser_context_args(hub: Stack) -> dict[str, Any]:
     """Addresses that begin with a slash are the hub's."""
-    return hub.url
+    return {"base_url": hub.url}
 
 
 @pytest.fixture(scope="session")
