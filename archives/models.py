@@ -190,7 +190,7 @@ class Archive(models.Model):
         max_length=500,
         blank=True,
         validators=[validate_base_url],
-        help_text="Only for archives without WADO-RS, or for images straight from the "
+        help_text="Only for archives without WADO-RS or C-GET, or for images straight from the "
         "archive, such as https://pacs.example.org/wado.",
     )
     authentication = models.CharField(
@@ -354,13 +354,33 @@ class Archive(models.Model):
                 "administrator has to enter it again."
             ) from error
 
-    def _endpoint(self) -> Endpoint:
-        deadlines = Deadlines(
+    def image_endpoint(self) -> Endpoint:
+        """Where the hub retrieves instances; raises as ``endpoint`` does.
+
+        The same as ``endpoint``, except that a DIMSE archive with a WADO-URI address is
+        asked there: some refuse C-GET.
+        """
+        if self.protocol != self.Protocol.DIMSE or not self.wado_uri_url:
+            return self.endpoint()
+        url = self.wado_uri_url.rstrip("/")
+        return DicomWebEndpoint(
+            name=self.name,
+            url=url,
+            wado_uri_url=url,
+            deadlines=self._deadlines(),
+            maximum_connections=self.maximum_associations,
+        )
+
+    def _deadlines(self) -> Deadlines:
+        return Deadlines(
             connect=self.connect_timeout,
             association=self.association_timeout,
             first_answer=self.answer_timeout,
             total=self.total_timeout,
         )
+
+    def _endpoint(self) -> Endpoint:
+        deadlines = self._deadlines()
         if self.protocol == self.Protocol.DIMSE:
             return self._dimse_endpoint(deadlines)
         return DicomWebEndpoint(

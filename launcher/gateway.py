@@ -90,7 +90,7 @@ def _grant(token: str, slug: str) -> Grant | Missing | None:
     return Grant(
         build_id=str(launch.build_id),
         archive_id=archive.pk,
-        endpoint=archive.endpoint(),
+        endpoint=archive.image_endpoint(),
     )
 
 

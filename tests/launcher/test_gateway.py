@@ -177,3 +177,17 @@ def test_gateway_says_502_when_the_archive_refuses_c_get():
 
     assert response.status_code == 502
     assert b"C-GET" in body
+
+
+def test_gateway_fetches_by_wado_uri_what_a_dimse_archive_refuses(orthanc):
+    study = orthanc.dataset.group("demo")[0]
+    with WithoutRetrieval(orthanc.dataset.paths([study])) as server:
+        archive = make_dimse_archive(server, wado_uri_url=orthanc.wado_uri_url)
+        selection = Selection(study_instance_uids=(study.study_instance_uid,))
+        started = built(archive, selection)
+        parameters = first_instance(started, archive)
+        response, body = asyncio.run(fetch(token_of(started), parameters))
+
+    assert response.status_code == 200
+    served = pydicom.dcmread(BytesIO(body))
+    assert served.SOPInstanceUID == parameters["objectUID"]
