@@ -25,7 +25,9 @@ _ARGUMENTS = re.compile(
 _CONFIG_VALUE = re.compile(r"[^\"'$\\\x00-\x1f\x7f]*")
 _PROPERTY = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9._-]*) +(?P<value>\S.*)")
 _RS_VALUE = re.compile(r"[A-Za-z0-9._^:/ -]+")
-_VERSION = re.compile(r"weasis(?:-[a-z]+)?/(\d+)\.(\d+)\.(\d+)", re.IGNORECASE)
+_NUMBERS = r"([0-9]{1,4})\.([0-9]{1,4})\.([0-9]{1,4})(?![0-9])"
+_VERSION = re.compile(rf"weasis(?:-[a-z]+)?/{_NUMBERS}", re.IGNORECASE)
+_RUNNING_VERSION = re.compile(rf"rv:{_NUMBERS}")
 
 # Refused by Weasis since 4.7.2, and dangerous before.
 _PROTECTED_PREFIXES = ("java.", "javax.", "jdk.", "sun.", "os.", "user.")
@@ -169,7 +171,7 @@ def version_of(user_agent: str) -> tuple[int, int, int] | None:
     The installed native package sends its own version first; a running plug-in set of
     another version names itself in ``rv:``, and is what reads the manifest.
     """
-    running = re.search(r"rv:(\d+)\.(\d+)\.(\d+)", user_agent)
+    running = _RUNNING_VERSION.search(user_agent)
     match = _VERSION.match(user_agent)
     if not match:
         return None

@@ -244,6 +244,8 @@ def test_dicom_rs_refuses_addresses_it_can_not_carry(url):
         ("weasis-launcher/4.6.6", (4, 6, 6)),
         ("Mozilla/5.0 (X11; rv:4.7.2) Gecko", None),
         ("", None),
+        ("Weasis/" + "9" * 60 + ".1.1 (Linux)", None),
+        ("Weasis/4.7.2 (Linux; rv:4.7." + "9" * 60 + ")", (4, 7, 2)),
     ],
 )
 def test_version_is_that_of_the_part_which_reads_the_manifest(user_agent, version):
