@@ -8,10 +8,14 @@ import structlog
 from allauth.mfa.utils import is_mfa_enabled
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
+from django.utils.deprecation import MiddlewareMixin
 from django_structlog.middlewares import RequestMiddleware
+from redis.exceptions import RedisError
 
 from viewerhub.logs import route_of
+
+logger = structlog.get_logger(__name__)
 
 
 class RequestLogMiddleware(RequestMiddleware):
@@ -25,6 +29,21 @@ class RequestLogMiddleware(RequestMiddleware):
     def bind_ip(cls, request: HttpRequest) -> None:
         # Not from a header, which anybody can send: the server knows the proxy.
         structlog.contextvars.bind_contextvars(ip=request.META.get("REMOTE_ADDR"))
+
+
+class NotReadyMiddleware(MiddlewareMixin):
+    """A page that says so where Redis can't be reached.
+
+    It holds searches, what archives answered, and the rate limits of the login.
+    """
+
+    def process_exception(
+        self, request: HttpRequest, exception: Exception
+    ) -> HttpResponse | None:
+        if not isinstance(exception, RedisError):
+            return None
+        logger.error("redis_unavailable", error=type(exception).__name__)
+        return render(request, "503.html", status=503)
 
 
 def require_mfa(

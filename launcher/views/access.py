@@ -10,11 +10,9 @@ from urllib.parse import urlsplit
 
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
-from django.template.loader import render_to_string
 from django.utils.cache import patch_cache_control
 from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.http import HttpResponseClientRedirect
-from redis.exceptions import RedisError
 
 View = Callable[..., Any]
 
@@ -35,10 +33,7 @@ def member_required(view: View) -> View:
             if not user.is_authenticated:
                 return login_first(request)
             request.user = user  # so that templates and forms need no query
-            try:
-                return private(await view(request, *args, **kwargs))
-            except RedisError:
-                return not_ready(request)
+            return private(await view(request, *args, **kwargs))
 
         return async_member_view
 
@@ -46,17 +41,9 @@ def member_required(view: View) -> View:
     def member_view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if not request.user.is_authenticated:
             return login_first(request)
-        try:
-            return private(view(request, *args, **kwargs))
-        except RedisError:
-            return not_ready(request)
+        return private(view(request, *args, **kwargs))
 
     return member_view
-
-
-def not_ready(request: HttpRequest) -> HttpResponse:
-    """Searches and what archives answered are in Redis, and it can't be reached."""
-    return HttpResponse(render_to_string("503.html", {"request": request}), status=503)
 
 
 def private(response: HttpResponse) -> HttpResponse:

@@ -56,3 +56,21 @@ def test_staff_needs_no_second_factor_unless_it_is_required(
     client: Client, admin: User
 ) -> None:
     assert client.get("/admin/").status_code == 200
+
+
+@pytest.mark.parametrize("page", ["/accounts/login/", "/search/"])
+def test_pages_say_so_when_redis_is_down(
+    client: Client, admin: User, valkey: RedisServer, page: str
+) -> None:
+    """Rate limits of the login and the criteria of a search are there."""
+    if page == "/accounts/login/":
+        client.logout()
+    data = {"login": "admin", "password": "a fixed word", "quick": "doe^john"}
+    valkey.stop()
+    try:
+        response = client.post(page, data)
+    finally:
+        valkey.start()
+
+    assert response.status_code == 503
+    assert b"not reachable at the moment" in response.content
