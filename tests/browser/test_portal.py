@@ -319,7 +319,7 @@ def test_launch_page_follows_the_launch(alice: Page, viewer: list[str]):
     studies(alice).get_by_role("button", name="Open in Weasis").click()
     press(alice, ".launch-links a")
 
-    expect(alice.get_by_text("Main PACS")).to_be_visible()
+    expect(alice.locator(".launch-progress")).to_contain_text("Main PACS")
     expect(alice.locator(".launch-progress")).to_contain_text("2 series · 20 images")
     WeasisClient().open(viewer[0])
     expect(alice.locator(".launch-progress")).to_contain_text("Weasis took over")
