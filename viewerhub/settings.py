@@ -126,12 +126,12 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "viewerhub.middleware.RequestLogMiddleware",
-    "viewerhub.middleware.NotReadyMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
+    "viewerhub.middleware.NotReadyMiddleware",  # last: see there
 ]
 if env.bool("VIEWERHUB_REQUIRE_MFA", default=False):
     MIDDLEWARE.append("viewerhub.middleware.require_mfa")
