@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from functools import cache
 from typing import Any, TypeVar
 
@@ -22,6 +23,11 @@ def _loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+def start(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+    """Start a coroutine on the shared loop; its result can be waited for in a thread."""
+    return asyncio.run_coroutine_threadsafe(coroutine, _loop())
+
+
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on the shared loop and wait for its result."""
-    return asyncio.run_coroutine_threadsafe(coroutine, _loop()).result()
+    return start(coroutine).result()

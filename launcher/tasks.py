@@ -37,9 +37,9 @@ def build_manifest(build_id: str) -> None:
     build = Build.objects.filter(pk=build_id).first()
     if build is None or build.is_finished:
         return
-    plan = _plan(build)
-    _mark_building(build)
-    answers = background.run(collect(plan))
+    collecting = background.start(collect(_plan(build)))
+    _mark_building(build)  # while the archives are being asked
+    answers = collecting.result()
     if answers is not None:
         _record(build, answers)
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.db.models import Case, Value, When
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
@@ -94,8 +95,12 @@ def _mark_fetched(found: Delivery, collected: Collected, version: Version) -> No
         answer.state in ArchiveOutcome.WITH_IMAGES
         for answer in collected.answers.values()
     )
-    viewer = f"Weasis {'.'.join(map(str, version))}" if version else ""
-    launches = Launch.objects.filter(pk=found.launch_id)
-    launches.update(fetched=timezone.now(), viewer=viewer)
+    values: dict[str, Any] = {
+        "fetched": timezone.now(),
+        "viewer": f"Weasis {'.'.join(map(str, version))}" if version else "",
+    }
     if has_images and collected.is_done:
-        launches.exclude(state=Launch.State.REVOKED).update(state=Launch.State.FETCHED)
+        # It may be revoked at this very moment.
+        revoked = When(state=Launch.State.REVOKED, then=Value(Launch.State.REVOKED))
+        values["state"] = Case(revoked, default=Value(Launch.State.FETCHED))
+    Launch.objects.filter(pk=found.launch_id).update(**values)
