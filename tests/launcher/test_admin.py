@@ -99,6 +99,8 @@ def test_default_template_can_not_be_deleted(admin_client):
 
 
 def test_template_error_names_field_and_line(admin_client):
+    before = LaunchTemplate.objects.count()
+
     response = admin_client.post(
         f"{TEMPLATES}add/", TEMPLATE | {"commands": "$weasis:ui -v\noops"}
     )
@@ -106,7 +108,7 @@ def test_template_error_names_field_and_line(admin_client):
     errors = errors_of(response)
     assert list(errors) == ["commands"]
     assert "Line 2" in errors["commands"][0]
-    assert LaunchTemplate.objects.count() == 1
+    assert LaunchTemplate.objects.count() == before
 
 
 def test_template_page_shows_the_commands_weasis_reads(admin_client, settings):
@@ -134,13 +136,14 @@ def test_template_that_is_added_has_a_preview_from_the_start(admin_client):
 
 @pytest.mark.parametrize("headers", [{}, {"X-Requested-With": "fetch"}])
 def test_preview_shows_what_is_not_saved(admin_client, headers):
+    before = LaunchTemplate.objects.count()
     form = TEMPLATE | {"commands": "$weasis:ui -v", "name": ""}
 
     response = admin_client.post(f"{TEMPLATES}preview/", form, headers=headers)
 
     assert "<code>$weasis:ui -v</code>" in text(response)
     assert ("<html" in text(response)) is not bool(headers)
-    assert LaunchTemplate.objects.count() == 1
+    assert LaunchTemplate.objects.count() == before
 
 
 def test_preview_says_what_is_wrong(admin_client):
