@@ -39,7 +39,6 @@ class BuildPlan:
     """Everything a build needs, so that no coroutine touches the database."""
 
     build_id: str
-    attempt: str
     selection: Selection
     archives: tuple[ArchivePlan, ...]
     timeout: float
@@ -59,16 +58,17 @@ async def collect(plan: BuildPlan) -> tuple[Answer, ...] | None:
     build. Archives that already answered an attempt that was cut short are not asked
     again.
     """
-    async with store.lease(plan.build_id, plan.attempt) as has_lease:
-        if not has_lease:
+    async with store.lease(plan.build_id) as earlier:
+        if earlier is None:
             return None
-        known = (await store.load(plan.build_id)).answers
         pulse = _Pulse()
         heartbeat = asyncio.create_task(_beat(plan.build_id, pulse))
         try:
             answers = await asyncio.gather(
                 *(
-                    _known_or_asked(plan, archive, pulse, known.get(archive.archive_id))
+                    _known_or_asked(
+                        plan, archive, pulse, earlier.answers.get(archive.archive_id)
+                    )
                     for archive in plan.archives
                 )
             )

@@ -122,7 +122,10 @@ async def _index(grant: Grant) -> Index:
     answer = await store.load_answer(*key)
     if answer is None:  # Redis lost it: ask the archives again
         async for _ in until_done(
-            grant.build_id, was_finished=True, deadline=REBUILD_DEADLINE
+            grant.build_id,
+            [grant.archive_id],
+            was_finished=True,
+            deadline=REBUILD_DEADLINE,
         ):
             pass
         answer = await store.load_answer(*key)

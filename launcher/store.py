@@ -2,7 +2,8 @@
 
 A hash per build, with a lifetime: ``answer:<archive pk>`` is what an archive answered
 (compressed JSON, no secret in it), ``progress:<archive pk>`` how far it is, and ``done``
-says that every archive has answered; ``started`` names the attempt under way. JSON and bytes only: nothing here is executed.
+says that every archive has answered; ``started`` says that a worker began. JSON and
+bytes only: nothing here is executed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Final, cast
@@ -29,7 +30,7 @@ CHANNEL: Final = "viewerhub:builds"
 # How long a build is believed to be under way without a sign from its worker (seconds).
 LEASE: Final = 8.0
 
-Fields = dict[bytes, bytes | None]
+Fields = dict[bytes, bytes]
 
 _connections: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionary()
 
@@ -108,14 +109,12 @@ async def load(build_id: str) -> Collected:
     return _collected(cast(Fields, await redis().hgetall(_key(build_id))))
 
 
-async def load_progress(build_id: str) -> Collected:
+async def load_progress(build_id: str, archive_ids: Iterable[int]) -> Collected:
     """The same without the answers, which may be large."""
-    keys = cast(list[bytes], await redis().hkeys(_key(build_id)))
-    names = [name for name in keys if not name.startswith(b"answer:")]
-    if not names:
-        return Collected(answers={}, progress={}, is_done=False)
-    values = await redis().hmget(_key(build_id), names)
-    return _collected(cast(Fields, dict(zip(names, values, strict=True))))
+    names = [b"done", *(f"progress:{key}".encode() for key in archive_ids)]
+    values = cast(list[bytes | None], await redis().hmget(_key(build_id), names))
+    found = zip(names, values, strict=True)
+    return _collected({name: value for name, value in found if value})
 
 
 async def load_answer(build_id: str, archive_id: int) -> Answer | None:
@@ -129,26 +128,29 @@ def _collected(fields: Fields) -> Collected:
     progress: dict[int, Progress] = {}
     for name, value in fields.items():
         kind, _, archive_id = name.decode().partition(":")
-        if value and kind == "answer":
+        if kind == "answer":
             answers[int(archive_id)] = decode_answer(value)
-        elif value and kind == "progress":
+        elif kind == "progress":
             progress[int(archive_id)] = Progress(**json.loads(value))
     return Collected(answers=answers, progress=progress, is_done=b"done" in fields)
 
 
 @asynccontextmanager
-async def lease(build_id: str, owner: str) -> AsyncIterator[bool]:
-    """Hold the right to run a build; yields false when another worker has it.
+async def lease(build_id: str) -> AsyncIterator[Collected | None]:
+    """Hold the right to run a build; yields what an earlier holder collected.
 
-    The holder calls ``renew_lease`` more often than ``LEASE`` seconds; a worker that
+    ``None`` when another worker has it. The holder calls ``renew_lease`` more often than ``LEASE`` seconds; a worker that
     dies stops doing so, and another may take the build.
     """
     key = f"{_key(build_id)}:lease"
-    has_it = await redis().set(key, owner, nx=True, px=int(LEASE * 1000))
-    if has_it:
-        await redis().hset(_key(build_id), "started", owner)
+    async with redis().pipeline(transaction=False) as pipe:
+        pipe.set(key, 1, nx=True, px=int(LEASE * 1000))
+        pipe.hset(_key(build_id), "started", 1)
+        pipe.expire(_key(build_id), settings.VIEWERHUB_LAUNCH_LIFETIME)
+        pipe.hgetall(_key(build_id))
+        has_it, _, _, fields = await pipe.execute()
     try:
-        yield bool(has_it)
+        yield _collected(cast(Fields, fields)) if has_it else None
     finally:
         if has_it:
             await redis().delete(key)

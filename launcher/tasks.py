@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -47,7 +46,6 @@ def build_manifest(build_id: str) -> None:
 def _plan(build: Build) -> BuildPlan:
     return BuildPlan(
         build_id=str(build.pk),
-        attempt=uuid.uuid4().hex,
         selection=build.get_selection(),
         archives=tuple(
             ArchivePlan(

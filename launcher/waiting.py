@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Final
 
 import structlog
@@ -23,13 +23,17 @@ RECEIVING: Final = 10.0
 
 
 async def until_done(
-    build_id: str, *, was_finished: bool, deadline: float
+    build_id: str,
+    archive_ids: Collection[int],
+    *,
+    was_finished: bool,
+    deadline: float,
 ) -> AsyncIterator[None]:
     """Ends when the build is done or the deadline (seconds from now) is over.
 
-    Yields every ``KEEP_ALIVE`` seconds until then. While answers keep coming in, the
-    deadline moves, up to the longest a build may last. ``was_finished`` tells that the
-    build was done once: if its bytes are gone it is built again.
+    Yields every ``KEEP_ALIVE`` seconds until then. While answers of these archives keep
+    coming in, the deadline moves, up to the longest a build may last. ``was_finished``
+    tells that the build was done once: if its bytes are gone it is built again.
     """
     started = last_change = time.monotonic()
     seen: dict[int, Progress] = {}
@@ -37,7 +41,7 @@ async def until_done(
     with events.listener().watch(build_id) as event:
         while True:
             event.clear()
-            collected = await store.load_progress(build_id)
+            collected = await store.load_progress(build_id, archive_ids)
             if collected.is_done:
                 return
             if is_lost or await store.lost_worker(build_id):

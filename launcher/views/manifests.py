@@ -73,6 +73,7 @@ async def _when_ready(found: Delivery, version: Version) -> AsyncIterator[bytes]
     try:
         async for _ in until_done(
             found.build_id,
+            [archive.pk for archive in found.archives],
             was_finished=found.is_build_finished,
             deadline=settings.VIEWERHUB_MANIFEST_DEADLINE,
         ):
