@@ -9,7 +9,7 @@ between components and ``=`` between groups. A missing value is ``""`` (text) or
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,10 +96,15 @@ class StudyMatches:
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class PatientIdentifier:
-    """A Patient ID, and the namespace it is unique in where that is known."""
+    """A Patient ID, and what it is unique in where that is known.
+
+    The issuer is a name; ``universal_entity_id`` an OID, UUID or the like that means the
+    same (Issuer of Patient ID Qualifiers Sequence, PS3.3 C.7.1.1).
+    """
 
     patient_id: str
     issuer_of_patient_id: str = ""
+    universal_entity_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -120,14 +125,43 @@ class InstanceIdentifier:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StudyFilter:
+    """Which of the selected studies to keep: all that pass everything given here.
+
+    Modalities are exact codes, and one of them is enough; so is one of the texts in the
+    description, without regard to case and accents. Dates are inclusive and in the
+    archive's local time; a study without a date passes only where ``keeps_undated``.
+    ``most_recent`` keeps so many studies of each patient, the newest, after the rest.
+    ``patient_name`` and ``patient_birth_date`` (DA) check who the studies are of, where
+    the archive says: others do not belong to the selection.
+    """
+
+    modalities_in_study: tuple[str, ...] = ()
+    description_contains: tuple[str, ...] = ()
+    earliest: datetime | None = None
+    latest: datetime | None = None
+    keeps_undated: bool = False
+    most_recent: int | None = None
+    patient_name: str = ""
+    patient_birth_date: str = ""
+
+    def __bool__(self) -> bool:
+        return self != StudyFilter()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What to open: the union of everything named here. Order is kept."""
+    """What to open: the union of everything named here, if it passes the filter.
+
+    Order is kept.
+    """
 
     patients: tuple[PatientIdentifier, ...] = ()
     study_instance_uids: tuple[str, ...] = ()
     accession_numbers: tuple[str, ...] = ()
     series: tuple[SeriesIdentifier, ...] = ()
     instances: tuple[InstanceIdentifier, ...] = ()
+    study_filter: StudyFilter = StudyFilter()
 
     def __bool__(self) -> bool:
         return bool(
@@ -143,7 +177,8 @@ class Selection:
 class WholeStudies:
     """Answer to a ``Selection``: studies with every selected series and instance.
 
-    A study named by one of its series or instances holds only those. ``is_truncated``
+    A study named by one of its series or instances holds only those, and one that does
+    not pass the filter is not there. ``is_truncated``
     is true when a cap, or a limit of the archive's own, cut the answer: the instances
     listed are right, but fewer than the archive counts. ``missing_instances`` is how
     many, as far as the archive's counts tell. ``dropped_studies`` counts answers that

@@ -49,6 +49,20 @@ DICOMWEB_FIELDS = (
 SECRET_FIELDS = ("dimse_passcode", "password", "bearer_token", "client_key")
 
 
+class Identifier(models.TextChoices):
+    """Launch parameters that name what to open."""
+
+    PATIENT_ID = "patientID", "Patient ID"
+    STUDY_UID = "studyUID", "Study Instance UID"
+    ACCESSION_NUMBER = "accessionNumber", "Accession number"
+    SERIES_UID = "seriesUID", "Series Instance UID"
+    OBJECT_UID = "objectUID", "SOP Instance UID"
+
+
+def all_identifiers() -> list[str]:
+    return list(Identifier.values)
+
+
 class ArchiveQuerySet(models.QuerySet["Archive"]):
     def enabled(self) -> Self:
         return self.filter(is_enabled=True)
@@ -113,7 +127,25 @@ class Archive(models.Model):
         unique=True,
         help_text="Short name in addresses, such as archive=main. Changing it breaks links.",
     )
+    previous_names = models.CharField(
+        max_length=500,
+        blank=True,
+        help_text="Other names that archive=… may use, separated by commas: those of "
+        "archives that moved here, say.",
+    )
     protocol = models.CharField(max_length=8, choices=Protocol)
+    preset = models.CharField(
+        "product",
+        max_length=24,
+        blank=True,
+        default="",
+        help_text="What the archive runs: the hub then knows its limits and habits.",
+    )
+    identifiers = models.JSONField(
+        "identifiers",
+        default=all_identifiers,
+        help_text="What launches may name studies of this archive by.",
+    )
     is_enabled = models.BooleanField("enabled", default=True)
     position = models.PositiveSmallIntegerField(
         "order", default=0, help_text="Archives with lower numbers come first."
@@ -192,6 +224,18 @@ class Archive(models.Model):
         validators=[validate_base_url],
         help_text="Only for archives without WADO-RS or C-GET, or for images straight from the "
         "archive, such as https://pacs.example.org/wado.",
+    )
+    wado_parameters = models.CharField(
+        "more WADO-URI parameters",
+        max_length=300,
+        blank=True,
+        help_text="Added to each image's address where images come straight from the "
+        "archive, such as &anonymize=yes.",
+    )
+    wado_needs_only_object = models.BooleanField(
+        "WADO-URI by SOP Instance UID alone",
+        default=False,
+        help_text="The archive finds images without their Study and Series Instance UID.",
     )
     authentication = models.CharField(
         max_length=6, choices=Authentication, default=Authentication.NONE

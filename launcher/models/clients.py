@@ -1,0 +1,113 @@
+"""External systems that launch with a key or a signed link."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from typing import Any, Self
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.text import slugify
+
+from archives.fields import EncryptedTextField
+from archives.models import Archive, ArchiveQuerySet
+from launcher.models.templates import DateMeaning
+from launcher.tokens import digest
+
+
+class ApiClientQuerySet(models.QuerySet["ApiClient"]):
+    def active(self, at: datetime | None = None) -> Self:
+        now = at or timezone.now()
+        return self.filter(
+            Q(expires__isnull=True) | Q(expires__gt=now), is_enabled=True
+        )
+
+    def authenticate(self, key: str) -> ApiClient | None:
+        """The active client that owns ``key``, or ``None``."""
+        return self.active().filter(key_sha256=digest(key)).first()
+
+
+class ApiClient(models.Model):
+    """An external system with a key for the REST API and for launch URLs."""
+
+    class Scope(models.TextChoices):
+        LAUNCH = "launch", "Launch studies, follow and revoke its own launches"
+        SEARCH = "search", "Search studies"
+        ARCHIVES = "archives", "List archives"
+
+    class Encryption(models.TextChoices):
+        NONE = "none", "Not encrypted"
+        XOR = "xor", "As for weasis-pacs-connector (XOR, Base64)"
+        SPRING = "spring", "As for ViewerHub (AES-256-CBC, hexadecimal)"
+
+    name = models.CharField(max_length=64, unique=True)
+    key_prefix = models.CharField(max_length=12, editable=False)
+    key_sha256 = models.CharField(max_length=64, unique=True, editable=False)
+    scopes = models.JSONField(default=list)
+    archives: models.ManyToManyField[Archive, Any] = models.ManyToManyField(
+        Archive,
+        blank=True,
+        help_text="Archives this client may use. Nothing chosen means every archive.",
+    )
+    slug = models.SlugField(
+        max_length=40, unique=True, help_text="For client=… in signed links."
+    )
+    # Known in plain to the hub, which has to compute the signature itself.
+    signing_secret = EncryptedTextField(blank=True, editable=False)
+    date_meaning = models.CharField(
+        "meaning of dates",
+        max_length=6,
+        choices=DateMeaning,
+        blank=True,
+        default="",
+        help_text="What lowerDateTime and upperDateTime mean in this client's links. "
+        "Empty means what the template says.",
+    )
+    encryption = models.CharField(
+        "encrypted identifiers",
+        max_length=6,
+        choices=Encryption,
+        default=Encryption.NONE,
+        help_text="For the time of a migration: how this client's links encrypt their "
+        "identifiers. Neither way protects against changes; use signed links.",
+    )
+    encryption_key = EncryptedTextField(blank=True)
+    encryption_salt = EncryptedTextField(blank=True)
+    is_enabled = models.BooleanField("enabled", default=True)
+    expires = models.DateTimeField(null=True, blank=True)
+    created = models.DateTimeField(auto_now_add=True)
+    last_used = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = ApiClientQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = "API client"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def save(self, **kwargs: Any) -> None:
+        if not self.slug:
+            self.slug = slugify(self.name)[:40] or self.key_prefix.replace("_", "-")
+        super().save(**kwargs)
+
+    def issue_key(self) -> str:
+        """Give the client a new key and return it: only its hash is kept."""
+        key = f"vh_{secrets.token_urlsafe(32)}"
+        self.key_prefix, self.key_sha256 = key[:8], digest(key)
+        return key
+
+    def has_scope(self, scope: str) -> bool:
+        return scope in self.scopes
+
+    def allowed_archives(self) -> ArchiveQuerySet:
+        """Archives the client may know of, also those that are disabled."""
+        if not self.archives.exists():
+            return Archive.objects.all()
+        return Archive.objects.filter(pk__in=self.archives.values("pk"))
+
+    def usable_archives(self) -> ArchiveQuerySet:
+        return self.allowed_archives().enabled()

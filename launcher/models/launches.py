@@ -1,0 +1,201 @@
+"""Launches and the builds they share."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser, User
+from django.db import models
+from django.db.models import Q
+from django.urls import reverse
+from django.utils import timezone
+
+from archives.entities import Selection
+from archives.fields import EncryptedTextField
+from archives.models import Archive
+from launcher.criteria import selection_from_json
+from launcher.models.clients import ApiClient
+from launcher.models.templates import LaunchTemplate
+from launcher.tokens import digest, image_token
+
+
+class BuildQuerySet(models.QuerySet["Build"]):
+    def unfinished(self) -> Self:
+        return self.filter(state__in=Build.UNFINISHED)
+
+
+class Build(models.Model):
+    """Asking the archives for one selection, once for all launches that share it.
+
+    The hierarchy it collects is in Redis (``launcher.store``); the row is its record.
+    """
+
+    class State(models.TextChoices):
+        PENDING = "pending"
+        BUILDING = "building"
+        READY = "ready"
+        FAILED = "failed"
+
+    UNFINISHED = (State.PENDING, State.BUILDING)
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    selection = models.JSONField()
+    archives: models.ManyToManyField[Archive, Any] = models.ManyToManyField(Archive)
+    # SHA-256 of the canonical selection, its archives and its owner, while the build is
+    # under way: a second launch of the same finds it here. Null once finished.
+    flight = models.CharField(max_length=64, unique=True, null=True)  # noqa: DJ001
+    state = models.CharField(max_length=8, choices=State, default=State.PENDING)
+    # Patient and study in words, for the list of recent launches.
+    label = EncryptedTextField(blank=True, unreadable="")
+    # A manifest that was sent to the hub whole, instead of a selection to ask for.
+    uploaded_manifest = EncryptedTextField(blank=True, unreadable="")
+    created = models.DateTimeField(auto_now_add=True)
+    started = models.DateTimeField(null=True)
+    finished = models.DateTimeField(null=True)
+
+    objects = BuildQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["created"],
+                condition=Q(state__in=("pending", "building")),
+                name="build_unfinished",  # what the sweeper looks for
+            )
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state not in self.UNFINISHED
+
+    def get_selection(self) -> Selection:
+        return selection_from_json(self.selection)
+
+
+class ArchiveOutcome(models.Model):
+    """How one archive answered a build."""
+
+    class State(models.TextChoices):
+        OK = "ok", "Complete"
+        EMPTY = "empty", "Nothing found"
+        TRUNCATED = "truncated", "Incomplete"
+        UNAVAILABLE = "unavailable", "Not answering"
+        REFUSED = "refused", "Refused"
+        FAILED = "failed", "Failed"
+
+    WITH_IMAGES = (State.OK, State.TRUNCATED)
+
+    build = models.ForeignKey(Build, models.CASCADE, related_name="outcomes")
+    archive = models.ForeignKey(Archive, models.CASCADE)
+    state = models.CharField(max_length=11, choices=State)
+    message = models.CharField(max_length=500, blank=True)
+    studies = models.PositiveIntegerField(default=0)
+    series = models.PositiveIntegerField(default=0)
+    instances = models.PositiveIntegerField(default=0)
+    milliseconds = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        ordering = ["archive__position", "archive__name"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["build", "archive"], name="one_outcome_per_archive"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.archive}: {self.get_state_display()}"
+
+
+class LaunchQuerySet(models.QuerySet["Launch"]):
+    def visible_to(self, user: User | AnonymousUser) -> Self:
+        """A user's own launches; staff who may view launches see all."""
+        if user.has_perm("launcher.view_launch"):
+            return self.all()
+        return self.filter(user=user) if isinstance(user, User) else self.none()
+
+    def of_client(self, client: ApiClient) -> Self:
+        return self.filter(api_client=client)
+
+    def open(self, at: datetime | None = None) -> Self:
+        """Launches whose tokens still open something."""
+        now = at or timezone.now()
+        return self.filter(expires__gt=now).exclude(state=Launch.State.REVOKED)
+
+
+class Launch(models.Model):
+    """One "Open in Weasis": who opened what, when, and what became of it."""
+
+    class State(models.TextChoices):
+        PENDING = "pending", "Queued"
+        BUILDING = "building", "Building"
+        READY = "ready", "Ready"
+        FAILED = "failed", "Failed"
+        FETCHED = "fetched", "Opened"
+        EXPIRED = "expired", "Expired"
+        REVOKED = "revoked", "Revoked"
+
+    class Origin(models.TextChoices):
+        PORTAL = "portal", "Search page"
+        URL = "url", "Launch URL"
+        IID = "iid", "IHE Invoke Image Display"
+        LINK = "link", "Signed link"
+        UPLOAD = "upload", "Uploaded manifest"
+        API = "api", "REST API"
+
+    UNFINISHED = (State.PENDING, State.BUILDING)
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    build = models.ForeignKey(Build, models.CASCADE, related_name="launches")
+    template = models.ForeignKey(LaunchTemplate, models.SET_NULL, null=True)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="launches"
+    )
+    api_client = models.ForeignKey(ApiClient, models.SET_NULL, null=True)
+    origin = models.CharField(max_length=6, choices=Origin)
+    state = models.CharField(max_length=8, choices=State, default=State.PENDING)
+    manifest_token_sha256 = models.CharField(max_length=64, unique=True, editable=False)
+    image_token_sha256 = models.CharField(max_length=64, unique=True, editable=False)
+    created = models.DateTimeField(auto_now_add=True, db_index=True)
+    expires = models.DateTimeField(db_index=True)
+    fetched = models.DateTimeField(null=True)
+    viewer = models.CharField(max_length=32, blank=True)
+
+    objects = LaunchQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created"]
+        verbose_name_plural = "launches"
+        indexes = [models.Index(fields=["user", "-created"], name="launch_recent")]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    def get_absolute_url(self) -> str:
+        return reverse("launcher:launch_detail", args=[self.pk])
+
+    def issue_token(self) -> str:
+        """Give the launch its manifest token and lifetime; only hashes are kept."""
+        token = secrets.token_urlsafe(32)
+        self.manifest_token_sha256 = digest(token)
+        self.image_token_sha256 = digest(image_token(token))
+        self.expires = timezone.now() + timedelta(
+            seconds=settings.VIEWERHUB_LAUNCH_LIFETIME
+        )
+        return token
+
+    def is_open(self, at: datetime | None = None) -> bool:
+        """Whether its tokens still open something."""
+        now = at or timezone.now()
+        return self.state != self.State.REVOKED and self.expires > now
+
+    def revoke(self) -> None:
+        """End both tokens at once."""
+        self.state = self.State.REVOKED
+        self.save(update_fields=["state"])
