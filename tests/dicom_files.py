@@ -163,7 +163,7 @@ def _write_study(
     folder: Path, patient: PlannedPatient, study: PlannedStudy
 ) -> StoredStudy:
     common = dicom_objects.study_attributes(patient, study)
-    common.StudyInstanceUID = uid(patient.issuer_of_patient_id, study.key)
+    common.StudyInstanceUID = study.uid or uid(patient.issuer_of_patient_id, study.key)
     series = tuple(
         _write_series(folder, common, study, number)
         for number in range(1, len(study.series) + 1)
@@ -196,7 +196,7 @@ def _write_series(
 ) -> StoredSeries:
     series = study.series[number - 1]
     first = dicom_objects.series_attributes(common, series, number)
-    first.SeriesInstanceUID = uid(common.StudyInstanceUID, number)
+    first.SeriesInstanceUID = series.uid or uid(common.StudyInstanceUID, number)
     target = folder / study.key / f"{number:02d}"
     target.mkdir(parents=True)
     instances = []
@@ -206,7 +206,7 @@ def _write_series(
         is_numbered = "InstanceNumber" not in series.without
         instances.append(
             StoredInstance(
-                sop_instance_uid=_sop_instance_uid(first.SeriesInstanceUID, index),
+                sop_instance_uid=_sop_instance_uid(first, series, index),
                 sop_class_uid=dataset.SOPClassUID,
                 instance_number=index if is_numbered else None,
                 transfer_syntax_uid=dataset.file_meta.TransferSyntaxUID,
@@ -222,8 +222,8 @@ def _write_series(
     )
 
 
-def _sop_instance_uid(series_instance_uid: str, number: int) -> str:
-    return f"{series_instance_uid}.{1000 + number}"
+def _sop_instance_uid(first: Dataset, series: PlannedSeries, number: int) -> str:
+    return series.first_uid or f"{first.SeriesInstanceUID}.{1000 + number}"
 
 
 def _encoded(
@@ -231,12 +231,12 @@ def _encoded(
 ) -> Iterator[tuple[Dataset, bytes]]:
     """Each instance as a file. Only the first of a series of tiny images is encoded: in
     the others, UID and number have the same length and are put in its place."""
-    template_uid = _sop_instance_uid(first.SeriesInstanceUID, 1)
+    template_uid = _sop_instance_uid(first, series, 1)
     dataset = _dataset(first, study, series, template_uid)
     template = dicom_objects.encode(dataset)
     pixels = dicom_objects.pixel_length(series)
     for number in range(1, series.instances + 1):
-        sop_instance_uid = _sop_instance_uid(first.SeriesInstanceUID, number)
+        sop_instance_uid = _sop_instance_uid(first, series, number)
         content = template.replace(template_uid.encode(), sop_instance_uid.encode())
         content = content.replace(b"IS\x04\x000001", b"IS\x04\x00%04d" % number)
         if pixels:

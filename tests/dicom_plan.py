@@ -10,6 +10,7 @@ compressed  RLE, JPEG, JPEG-LS and JPEG 2000 objects, and other byte encodings
 many        one patient with 40 studies
 big         one study of 3,000 tiny instances in 10 series
 pixels      one series of images in full size
+documented  what the example links of weasis-pacs-connector and ViewerHub name
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class PlannedSeries:
     size: int = 8  # rows and columns
     source: str = ""  # a file of pydicom's own to take the pixels from
     without: tuple[str, ...] = ()  # keywords of attributes left out
+    uid: str = ""  # Series Instance UID, where it must be a certain one
+    first_uid: str = ""  # SOP Instance UID of the first instance; needs instances=1
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class PlannedStudy:
     time: str = "093000"
     accession_number: str = ""
     referring_physician_name: str = "Okafor^Ngozi"
+    uid: str = ""  # Study Instance UID, where it must be a certain one
     without: tuple[str, ...] = ()
 
 
@@ -291,7 +295,87 @@ def pixels(instances: int = 20, size: int = 512) -> list[PlannedPatient]:
     return [PlannedPatient("pixels", "PIXELS", "Full^Size", (study,), "HOSPITAL-A")]
 
 
+def documented() -> list[PlannedPatient]:
+    def study(
+        key: str,
+        description: str = "Examination",
+        modalities: str = "CT",
+        date: str = "20111108",
+        **fields: str,
+    ) -> PlannedStudy:
+        series = tuple(PlannedSeries(code, code) for code in modalities.split())
+        return PlannedStudy(f"doc-{key}", description, series, date, **fields)
+
+    def patient(patient_id: str, issuer: str, *studies: PlannedStudy) -> PlannedPatient:
+        name = f"Documented^{patient_id}"
+        return PlannedPatient("documented", patient_id, name, studies, issuer)
+
+    def history(key: str) -> tuple[PlannedStudy, ...]:
+        return (
+            study(f"{key}-2008", "IRM Abdomen", "MR", "20080501"),
+            study(f"{key}-2009", "Thorax", "CT SR", "20091231"),
+            study(f"{key}-2011", "ABDO-pelvien", "CT", "20110303"),
+            study(f"{key}-2013", "Coronary angiography", "XA", "20130606"),
+            study(f"{key}-2015", "Épaule", "MR", "20150101"),
+        )
+
+    def parts(key: str, series_uid: str, object_uid: str) -> PlannedStudy:
+        series = (
+            PlannedSeries("CT", "whole", uid=series_uid),
+            PlannedSeries("CT", "one image", first_uid=object_uid),
+            PlannedSeries("CT", "another", 2),
+        )
+        return PlannedStudy(f"doc-{key}", "Parts", series)
+
+    ge, siemens = "1.2.840.113704.1.111", "1.3.12.2.1107.5.1.4.54023.30000004093"
+    old = "1.3.6.1.4.1.5962.1.2.2.20031208063649"
+    return [
+        patient("9702672", "test", study("issuer-test")),
+        patient("9702672", "other", study("issuer-other")),
+        patient("97026728", "test", *history("a")),
+        patient("2023231696", "", study("second", modalities="US")),
+        patient("1168514", "test", *history("b")),
+        patient("11685148", "test", *history("c")),
+        patient(
+            "LINKS",
+            "",
+            study("855", uid=f"{old}.855"),
+            study("857", uid=f"{old}.857"),
+            parts("parts", f"{ge}.4924.1273631010.17", f"{ge}.3520.1273640118.5118"),
+            study("3224252", accession_number="3224252"),
+            study("1657271", accession_number="1657271"),
+            study("2066852", accession_number="2066852"),
+            study("21", uid=f"{siemens}013443132800000021"),
+            parts(
+                "siemens",
+                f"{siemens}016410718700008612",
+                f"{siemens}016410718700010432",
+            ),
+        ),
+        patient(
+            "H13885_9M",
+            "",
+            study(
+                "pixels",
+                "TEST NON SQUARE PIXELS",
+                "US MR",
+                uid="2.16.756.5.5.100.397184556.14391.1373576413.1508",
+            ),
+        ),
+    ]
+
+
 GROUPS = {
     maker.__name__: maker
-    for maker in (demo, charsets, issuers, edges, compressed, many, big, pixels)
+    for maker in (
+        demo,
+        charsets,
+        issuers,
+        edges,
+        compressed,
+        many,
+        big,
+        pixels,
+        documented,
+    )
 }
