@@ -17,6 +17,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
     UltrasoundImageStorage,
     UltrasoundMultiFrameImageStorage,
+    XRayAngiographicImageStorage,
     XRayRadiationDoseSRStorage,
 )
 
@@ -28,6 +29,7 @@ SOP_CLASSES = {
     "CR": ComputedRadiographyImageStorage,
     "US": UltrasoundImageStorage,
     "OT": SecondaryCaptureImageStorage,
+    "XA": XRayAngiographicImageStorage,
     "KO": KeyObjectSelectionDocumentStorage,
     "PR": GrayscaleSoftcopyPresentationStateStorage,
     "SR": XRayRadiationDoseSRStorage,
