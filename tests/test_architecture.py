@@ -20,6 +20,8 @@ PURE = (
     "archives.errors",
     "launcher.criteria",
     "launcher.manifest",
+    "launcher.viewer_presets",
+    "launcher.viewers",
     "launcher.weasis",
 )
 FRAMEWORKS = ("django", "celery", "ninja", "allauth", "unfold", "environ")
@@ -39,6 +41,8 @@ NEIGHBOURS = {
     "archives.embedded": ("archives.embedded",),
     "archives": ("archives",),
     "launcher.weasis": ("archives.entities", "archives.errors", "launcher"),
+    "launcher.viewer_presets": ("launcher",),
+    "launcher.viewers": ("archives.entities", "archives.errors", "launcher"),
     "launcher.manifest": ("archives.entities", "archives.errors", "launcher"),
     "launcher.criteria": ("archives.entities", "archives.errors", "launcher"),
     "launcher": ("archives", "launcher"),
