@@ -8,12 +8,12 @@ rely on at every step, so values that can't be carried safely are refused here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import quote, unquote_plus
 
-from archives.entities import Selection
+from archives.entities import PatientIdentifier, Selection
 
 # Windows cuts or refuses launch URLs near 2,083 characters.
 MAXIMUM_URI_LENGTH: Final = 1800
@@ -24,7 +24,13 @@ _ARGUMENTS = re.compile(
 )
 _CONFIG_VALUE = re.compile(r"[^\"'$\\\x00-\x1f\x7f]*")
 _PROPERTY = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9._-]*) +(?P<value>\S.*)")
-_RS_VALUE = re.compile(r"[A-Za-z0-9._^:/ -]+")
+# Printable ASCII without what is syntax in a link, in gogo or in both.
+_ADDRESS = re.compile(r"[!#&(-\[\]-~]+")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_HEADER_VALUE = re.compile(r"[!#&-\[\]-~](?:[ !#&-\[\]-~]*[!#&-\[\]-~])?")
+_RS_VALUE = re.compile(r"[A-Za-z0-9._:/-]+")
+_RS_PATIENT = re.compile(r"[A-Za-z0-9._^:/-](?:[A-Za-z0-9._^:/ -]*[A-Za-z0-9._^:/-])?")
+_REPEATED_PARAMETERS: Final = "dicom.qido.query.multi.params true"
 _NUMBERS = r"([0-9]{1,4})\.([0-9]{1,4})\.([0-9]{1,4})(?![0-9])"
 _VERSION = re.compile(rf"weasis(?:-[a-z]+)?/{_NUMBERS}", re.IGNORECASE)
 _RUNNING_VERSION = re.compile(rf"rv:{_NUMBERS}")
@@ -53,54 +59,134 @@ class LaunchOptions:
     wcfg: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class RsArchive:
+    """A DICOMweb archive that Weasis searches itself.
+
+    ``query_extension`` is added to each of its queries (``&includedefaults=false``).
+    ``repeats_parameters`` is for archives that want one ``includefield`` for each field.
+    """
+
+    url: str
+    query_extension: str = ""
+    repeats_parameters: bool = False
+
+
 def open_manifest(manifest_url: str, options: LaunchOptions | None = None) -> str:
     """The URI that makes Weasis fetch a manifest. Raises ``NotCarriableError``."""
-    if set(manifest_url) & set("\"'$%\\ "):
-        raise NotCarriableError(
-            "The manifest's address has characters Weasis can't read."
-        )
-    return _uri([f'$dicom:get -w "{manifest_url}"'], options or LaunchOptions())
+    return open_manifests([manifest_url], options)
+
+
+def open_manifests(
+    manifest_urls: Sequence[str], options: LaunchOptions | None = None
+) -> str:
+    """The URI that makes Weasis fetch manifests, each with a command of its own.
+
+    The images of one are loaded while the next is still awaited; see
+    ``primary_first``. Raises ``NotCarriableError``.
+    """
+    for url in manifest_urls:
+        if not _ADDRESS.fullmatch(url):
+            raise NotCarriableError(
+                "The manifest's address has characters Weasis can't read."
+            )
+    load = [f'$dicom:get -w "{url}"' for url in manifest_urls]
+    return _uri(load, options or LaunchOptions())
+
+
+def primary_first(manifest_url: str) -> tuple[str, str]:
+    """Addresses of one launch's primary study and of all else, for ``open_manifests``."""
+    return f"{manifest_url}/primary", f"{manifest_url}/rest"
 
 
 def open_dicom_rs(
-    base_urls: Sequence[str], selection: Selection, options: LaunchOptions | None = None
+    archives: Sequence[RsArchive],
+    selection: Selection,
+    options: LaunchOptions | None = None,
+    headers: Sequence[tuple[str, str]] = (),
 ) -> str:
     """The URI that makes Weasis search DICOMweb archives itself.
 
-    Weasis sends ``-r`` values as they are, so only plain ones can be carried; it also
-    has no way to name a series together with its study. Raises ``NotCarriableError``.
+    ``headers`` are names and values that Weasis sends to every archive. Weasis sends
+    ``-r`` values as they are, so only plain ones can be carried; it has no way to name
+    a series together with its study, and reads the names of its date filters the wrong
+    way round. Raises ``NotCarriableError``: a manifest carries everything.
     """
-    requests = " ".join(f'-r "{request}"' for request in _rs_requests(selection))
-    for url in base_urls:
-        if set(url) & set("\"'$%\\ "):
-            raise NotCarriableError("The archive's address can't be put in a command.")
-    commands = [f'$dicom:rs --url "{url}" {requests}' for url in base_urls]
-    uri = _uri(commands, options or LaunchOptions())
+    if selection.study_filter:
+        raise NotCarriableError("Weasis can't apply these filters: the hub has to.")
+    requests = [f'-r "{request}"' for request in _rs_requests(selection)]
+    if not archives or not requests:
+        raise NotCarriableError("There is nothing to ask, or no archive to be asked.")
+    sent = [_header(name, value) for name, value in headers]
+    load = [_rs_command(archive, requests, sent) for archive in archives]
+    chosen = options or LaunchOptions()
+    repeats = any(archive.repeats_parameters for archive in archives)
+    if repeats:
+        properties = (_REPEATED_PARAMETERS, *chosen.properties)
+        chosen = replace(chosen, properties=properties)
+    uri = _uri(load, chosen, configures_first=repeats)
     if len(uri) > MAXIMUM_URI_LENGTH:
         raise NotCarriableError("The command is too long for Windows.")
     return uri
 
 
-def _rs_requests(selection: Selection) -> Iterable[str]:
-    pairs: list[tuple[str, str]] = []
+def _rs_command(
+    archive: RsArchive, requests: Sequence[str], headers: Sequence[str]
+) -> str:
+    url, extension = archive.url.rstrip("/"), archive.query_extension
+    if not _ADDRESS.fullmatch(url):
+        raise NotCarriableError("The archive's address can't be put in a command.")
+    if extension and not _ADDRESS.fullmatch(extension):
+        raise NotCarriableError("The archive's query can't be put in a command.")
+    parts = [f'$dicom:rs --url "{url}"', *requests]
+    if extension:
+        parts.append(f'--query-ext "{extension}"')
+    return " ".join([*parts, *headers])
+
+
+def _header(name: str, value: str) -> str:
+    if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+        raise NotCarriableError(f"The header {name!r} can't be put in a command.")
+    return f'-H "{name}: {value}"'
+
+
+def _rs_requests(selection: Selection) -> Iterator[str]:
+    """Values of ``-r``: Weasis encodes a Patient ID, and nothing else."""
     for patient in selection.patients:
-        issuer = patient.issuer_of_patient_id
-        if " " in issuer:
-            raise NotCarriableError("An issuer with a space breaks Weasis's query.")
-        suffix = f"^^^{issuer}" if issuer else ""
-        pairs.append(("patientID", patient.patient_id + suffix))
-    pairs += [("studyUID", uid) for uid in selection.study_instance_uids]
-    pairs += [("accessionNumber", number) for number in selection.accession_numbers]
-    pairs += [("seriesUID", series.series_instance_uid) for series in selection.series]
-    pairs += [("objectUID", item.sop_instance_uid) for item in selection.instances]
+        yield f"patientID={_rs_patient(patient)}"
+    pairs = [
+        *(("studyUID", uid) for uid in selection.study_instance_uids),
+        *(("accessionNumber", number) for number in selection.accession_numbers),
+        *(("seriesUID", series.series_instance_uid) for series in selection.series),
+        *(("objectUID", item.sop_instance_uid) for item in selection.instances),
+    ]
     for name, value in pairs:
-        if not _RS_VALUE.fullmatch(value) or (name != "patientID" and " " in value):
+        if not _RS_VALUE.fullmatch(value):
             raise NotCarriableError(f"A {name} has characters a command can't carry.")
         yield f"{name}={value}"
 
 
-def _uri(load: Sequence[str], options: LaunchOptions) -> str:
-    """Commands before the load, the load, then the configuration; percent-encoded."""
+def _rs_patient(patient: PatientIdentifier) -> str:
+    patient_id, issuer = patient.patient_id, patient.issuer_of_patient_id
+    if not _RS_PATIENT.fullmatch(patient_id) or "^^^" in patient_id:
+        raise NotCarriableError("A patientID has characters a command can't carry.")
+    if not issuer:
+        if patient.universal_entity_id:
+            raise NotCarriableError("Weasis can't ask for an issuer by its identifier.")
+        return patient_id
+    if not _RS_VALUE.fullmatch(issuer):
+        raise NotCarriableError("An issuer has characters that break Weasis's query.")
+    return f"{patient_id}^^^{issuer}"
+
+
+def _uri(
+    load: Sequence[str], options: LaunchOptions, *, configures_first: bool = False
+) -> str:
+    """Commands before the load, the load, and the configuration; percent-encoded.
+
+    Weasis uses the configuration before any command, wherever it stands.
+    """
+    _check(options)
     values = [
         *((("cdb", options.cdb),) if options.cdb else ()),
         *((("wcfg", options.wcfg),) if options.wcfg else ()),
@@ -109,7 +195,20 @@ def _uri(load: Sequence[str], options: LaunchOptions) -> str:
     # Weasis ends an argument only at a closing quote: every value is quoted.
     config = " ".join(f'{name}="{value}"' for name, value in values)
     tail = [f"$weasis:config {config}"] if config else []
-    return "weasis://?" + quote(" ".join([*options.commands, *load, *tail]), safe="")
+    commands = [*options.commands, *load]
+    commands = [*tail, *commands] if configures_first else [*commands, *tail]
+    return "weasis://?" + quote(" ".join(commands), safe="")
+
+
+def _check(options: LaunchOptions) -> None:
+    """Raises ``NotCarriableError`` for the first option that can't be carried."""
+    problems = (
+        *map(command_problem, options.commands),
+        *map(property_problem, options.properties),
+        *map(config_value_problem, (options.cdb, options.wcfg)),
+    )
+    for problem in filter(None, problems):
+        raise NotCarriableError(problem[0].upper() + problem[1:])
 
 
 def _normal_property(line: str) -> str:

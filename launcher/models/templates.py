@@ -315,8 +315,8 @@ class LaunchTemplate(models.Model):
         )
         if self.mode == self.Mode.DICOM_RS and can_ask:
             try:
-                urls = [archive.url.rstrip("/") for archive in asked]
-                return weasis.open_dicom_rs(urls, selection, options)
+                sources = [weasis.RsArchive(archive.url) for archive in asked]
+                return weasis.open_dicom_rs(sources, selection, options)
             except weasis.NotCarriableError:
                 pass  # a manifest carries everything
         return weasis.open_manifest(manifest_url, options)

@@ -13,7 +13,7 @@ from archives.entities import (
     SeriesIdentifier,
 )
 from launcher import weasis
-from launcher.weasis import LaunchOptions, NotCarriableError
+from launcher.weasis import LaunchOptions, NotCarriableError, RsArchive
 from tests.weasis_uri import parse_uri, split_words
 
 MANIFEST = "https://viewerhub.example.org/m/aB3-_x"
@@ -192,7 +192,7 @@ SELECTION = Selection(
 def test_dicom_rs_asks_every_archive_for_everything_selected():
     archives = ["https://a.example/rs", "https://b.example/dicom-web"]
 
-    launch = parse_uri(weasis.open_dicom_rs(archives, SELECTION))
+    launch = parse_uri(weasis.open_dicom_rs(list(map(RsArchive, archives)), SELECTION))
 
     assert [command.values("url") for command in launch.commands] == [
         [archives[0]],
@@ -225,7 +225,7 @@ def test_dicom_rs_asks_every_archive_for_everything_selected():
 )
 def test_dicom_rs_refuses_what_it_can_not_carry(selection):
     with pytest.raises(NotCarriableError):
-        weasis.open_dicom_rs(["https://a.example/rs"], selection)
+        weasis.open_dicom_rs([RsArchive("https://a.example/rs")], selection)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,9 @@ def test_dicom_rs_refuses_what_it_can_not_carry(selection):
 )
 def test_dicom_rs_refuses_addresses_it_can_not_carry(url):
     with pytest.raises(NotCarriableError):
-        weasis.open_dicom_rs([url], Selection(study_instance_uids=("1.2.3",)))
+        weasis.open_dicom_rs(
+            [RsArchive(url)], Selection(study_instance_uids=("1.2.3",))
+        )
 
 
 @pytest.mark.parametrize(
