@@ -95,6 +95,35 @@ class DimseEndpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quirks:
+    """In what a DICOMweb server is known to differ from PS3.18 10.6.
+
+    Only what would otherwise cost requests that fail, or what no answer tells. ``None``
+    means "not known": no limit, every key.
+
+    The ``..._per_page`` are the largest ``limit`` accepted; ``reachable_matches`` how far
+    ``offset`` and ``limit`` lead together. A server without ``has_paging`` sends
+    everything at once, whatever ``limit`` and ``offset`` say. Without
+    ``finds_across_studies`` series and instances are only found in a study that is
+    named; without ``reads_whole_studies`` instances only in a series that is named.
+    ``study_keys`` are the keywords that studies can be searched by; those among
+    ``fuzzy_keys`` match the beginnings of words, with ``fuzzymatching=true``.
+    """
+
+    studies_per_page: int | None = None
+    series_per_page: int | None = None
+    instances_per_page: int | None = None
+    reachable_matches: int | None = None
+    has_paging: bool = True
+    finds_across_studies: bool = True
+    reads_whole_studies: bool = True
+    takes_wildcards: bool = True
+    takes_uid_lists: bool = True
+    study_keys: frozenset[str] | None = None
+    fuzzy_keys: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DicomWebEndpoint:
     """A DICOMweb origin server: ``url`` is the base of QIDO-RS and WADO-RS.
 
@@ -114,6 +143,7 @@ class DicomWebEndpoint:
     maximum_connections: int = 4
     maximum_answers: int = 100_000
     page_size: int = 1000
+    quirks: Quirks = Quirks()
 
 
 Endpoint = DimseEndpoint | DicomWebEndpoint

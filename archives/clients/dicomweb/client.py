@@ -67,10 +67,11 @@ class DicomWebClient:
                     search.find(
                         Level.STUDIES,
                         "studies",
-                        _keys(query, modality),
+                        _keys(query, uids, modality),
                         STUDY_TAGS,
                         limit=query.limit + 1,
                     )
+                    for uids in self._uid_keys(query)
                     # Not every archive takes a list of modalities.
                     for modality in query.modalities_in_study or ("",)
                 ]
@@ -115,6 +116,13 @@ class DicomWebClient:
     ) -> AbstractAsyncContextManager[InstanceStream]:
         return retrieve_instance(self._http, identifier)
 
+    def _uid_keys(self, query: StudyQuery) -> Sequence[str]:
+        """One list of all UIDs, or each for itself where lists are not understood."""
+        uids = query.study_instance_uids
+        if len(uids) > 1 and not self._http.endpoint.quirks.takes_uid_lists:
+            return uids
+        return (",".join(uids),)
+
     async def _find(
         self, level: Level, path: str, tags: Iterable[int]
     ) -> list[Attributes]:
@@ -127,7 +135,7 @@ class DicomWebClient:
         return answers.matches
 
 
-def _keys(query: StudyQuery, modality: str) -> list[tuple[str, str]]:
+def _keys(query: StudyQuery, uids: str, modality: str) -> list[tuple[str, str]]:
     keys = [
         ("PatientName", query.patient_name),
         ("PatientID", query.patient_id),
@@ -135,7 +143,7 @@ def _keys(query: StudyQuery, modality: str) -> list[tuple[str, str]]:
         ("PatientBirthDate", _da(query.patient_birth_date)),
         ("PatientSex", query.patient_sex),
         ("AccessionNumber", query.accession_number),
-        ("StudyInstanceUID", ",".join(query.study_instance_uids)),
+        ("StudyInstanceUID", uids),
         ("StudyDate", _range(query.study_date_from, query.study_date_to)),
         ("ModalitiesInStudy", modality),
         ("StudyDescription", query.study_description),

@@ -43,6 +43,7 @@ class StudyContents:
         self._study = study
         self._on_change = on_change
         self._path = path_to("studies", study.study_instance_uid)
+        self._reads_whole_studies = search.endpoint.quirks.reads_whole_studies
         self._series: dict[str, Attributes] = {}
         self._instances: dict[str, dict[str, Instance]] = {}
         self._known: set[str] = set()
@@ -82,7 +83,8 @@ class StudyContents:
         await run_all(
             [self._gather_series_instances(uid) for uid in self._wanted_series]
         )
-        if not is_asked_whole and len(self._known) < (self._expected or 0):
+        is_short = len(self._known) < (self._expected or 0)
+        if is_short and not is_asked_whole and self._reads_whole_studies:
             await self._gather_instances(self._path, self._expected)
 
     async def gather_selected(self, selection: Selection) -> None:
@@ -91,7 +93,11 @@ class StudyContents:
         instances = [
             each for each in selection.instances if each.study_instance_uid == uid
         ]
-        if len(instances) > _SINGLE_INSTANCES:
+        is_all_simpler = len(instances) > _SINGLE_INSTANCES or (
+            not self._reads_whole_studies
+            and not all(each.series_instance_uid for each in instances)
+        )
+        if is_all_simpler:
             await self.gather_all()
             return
         self._expected = None
@@ -117,7 +123,7 @@ class StudyContents:
     def _fits_one_request(self) -> bool:
         """Small, or in series so small that a request for each costs more than it gains."""
         expected, series = self._expected, self._study.number_of_study_related_series
-        if not expected:
+        if not expected or not self._reads_whole_studies:
             return False
         if series == 1 or expected < 100:
             return True

@@ -75,7 +75,7 @@ async def _find_by_key(
     search: Search, selection: Selection, name: str, value: str
 ) -> Answers:
     answers = await find_all_studies(search, [(name, value)], STUDY_TAGS)
-    pattern = widened(value)
+    pattern = widened(value) if search.endpoint.quirks.takes_wildcards else ""
     if not pattern or any(
         belongs(study_of(each), selection) for each in answers.matches
     ):
@@ -96,7 +96,9 @@ async def _find_by_uids(search: Search, uids: Sequence[str]) -> list[Answers]:
     answers: list[Answers] = []
     memory = search.memory
     is_listed = (
-        memory.takes_uid_lists and len(uids) > search.endpoint.maximum_connections
+        search.endpoint.quirks.takes_uid_lists
+        and memory.takes_uid_lists
+        and len(uids) > search.endpoint.maximum_connections
     )
     if is_listed:
         chunks = [
@@ -188,12 +190,14 @@ async def _name_instance(
 async def _find_alone(search: Search, level: Level, key: str, uid: str) -> Attributes:
     tags = (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID)
     path = level.name.lower()
+    message = (
+        f"{search.endpoint.name} can't find {path} without their study: name the "
+        "study too, or open the whole study."
+    )
+    if not search.endpoint.quirks.finds_across_studies:
+        raise ArchiveResponseError(message)
     try:
         answers = await search.find(level, path, [(key, uid)], tags, expected=1)
     except ArchiveResponseError as error:
-        raise ArchiveResponseError(
-            f"{search.endpoint.name} can't find {path} without their study: name the "
-            "study too, or open the whole study.",
-            status=error.status,
-        ) from error
+        raise ArchiveResponseError(message, status=error.status) from error
     return next((each for each in answers.matches if each.get(level.value) == uid), {})

@@ -20,6 +20,7 @@ from archives.clients.dicomweb.json_model import (
     MalformedJsonError,
     attributes_of,
 )
+from archives.clients.dicomweb.keys import understood
 from archives.clients.dicomweb.memory import ArchiveMemory, memory_of
 from archives.clients.dicomweb.query_string import include_fields, query_string
 from archives.clients.http import HttpAnswer, HttpSession
@@ -85,25 +86,33 @@ class Search:
     ) -> Answers:
         """All matches, or ``limit`` of them; ``expected`` is how many there should be."""
         tags = tuple(tags)
+        quirks = self.endpoint.quirks
+        if level is Level.STUDIES:
+            keys = understood(keys, quirks)
         found: dict[str, Attributes] = {}
-        offset, size = 0, min(self.endpoint.page_size, limit or self.endpoint.page_size)
+        offset, size = 0, self._page_size(level, limit)
+        reachable = quirks.reachable_matches or float("inf")
         while True:
+            size = int(min(size, reachable - offset))
             page = await self._page(path, keys, tags, size, offset)
             rows, known = len(page.matches), len(found)
             for match in page.matches:
                 if uid := match.get(level.value):
                     found.setdefault(uid, match)
             is_last = (
-                len(found) == known
+                not quirks.has_paging
+                or len(found) == known
                 or page.is_truncated
                 or len(found) >= (expected or limit or float("inf"))
                 or (expected is None and self._is_end(level, rows, size))
             )
             self.memory.paged(level.name, rows)
-            if is_last:
-                break
             offset += rows
-        is_truncated = page.is_truncated or (page.has_more and expected is None)
+            if is_last or offset >= reachable:
+                break
+        is_truncated = (
+            page.is_truncated or not is_last or (page.has_more and expected is None)
+        )
         return Answers(list(found.values())[:limit], is_truncated)
 
     async def metadata(self, path: str, tags: Iterable[int]) -> Answers:
@@ -112,6 +121,15 @@ class Search:
         return await self._read(
             f"{path}/metadata", lambda each: attributes_of(each, tags)
         )
+
+    def _page_size(self, level: Level, limit: int | None) -> int:
+        quirks = self.endpoint.quirks
+        accepted = {
+            Level.STUDIES: quirks.studies_per_page,
+            Level.SERIES: quirks.series_per_page,
+            Level.INSTANCES: quirks.instances_per_page,
+        }[level]
+        return min(filter(None, (self.endpoint.page_size, limit, accepted)))
 
     def _is_end(self, level: Level, rows: int, size: int) -> bool:
         # A server that sends more than was asked ignores paging altogether.
@@ -123,7 +141,7 @@ class Search:
         self, path: str, keys: Parameters, tags: tuple[int, ...], size: int, offset: int
     ) -> _Page:
         fields = include_fields(tags) if self.memory.takes_include_fields else []
-        paging = [("limit", str(size))]
+        paging = [("limit", str(size))] if self.endpoint.quirks.has_paging else []
         if offset:
             paging.append(("offset", str(offset)))
 
