@@ -26,7 +26,8 @@ from pydantic import (
 )
 
 from archives.models import Archive
-from launcher.criteria import MAXIMUM_IDENTIFIERS, MAXIMUM_LENGTH
+from launcher.criteria import MAXIMUM_IDENTIFIERS
+from launcher.identifiers import MAXIMUM_LENGTH
 from launcher.models import ArchiveOutcome, Launch
 from launcher.search import AnswerState
 from launcher.search_forms import MODALITIES, SEXES

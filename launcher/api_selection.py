@@ -14,13 +14,8 @@ from archives.entities import (
     SeriesIdentifier,
 )
 from launcher.api_schemas import IDENTIFIERS, LaunchRequest
-from launcher.criteria import (
-    MAXIMUM_IDENTIFIERS,
-    Problem,
-    identifier,
-    patient_identifier,
-    unique_identifier,
-)
+from launcher.criteria import MAXIMUM_IDENTIFIERS, Problem
+from launcher.identifiers import identifier, patient_identifier, unique_identifier
 
 T = TypeVar("T")
 

@@ -14,7 +14,8 @@ from django.utils.translation import ngettext
 
 from archives.entities import Selection, SeriesIdentifier
 from archives.models import Archive, ArchiveQuerySet
-from launcher.criteria import MAXIMUM_IDENTIFIERS, unique_identifier
+from launcher.criteria import MAXIMUM_IDENTIFIERS
+from launcher.identifiers import unique_identifier
 from launcher.models import LaunchTemplate
 from launcher.search_criteria import (
     MAXIMUM_DAYS,

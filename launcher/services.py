@@ -13,7 +13,6 @@ from kombu.exceptions import OperationalError
 from archives.entities import Selection
 from archives.models import Archive
 from launcher import store, tasks
-from launcher.criteria import selection_digest, selection_to_json
 from launcher.models import (
     ApiClient,
     ArchiveOutcome,
@@ -21,6 +20,7 @@ from launcher.models import (
     Launch,
     LaunchTemplate,
 )
+from launcher.selections import selection_digest, selection_to_json
 
 
 class QueueUnavailableError(Exception):

@@ -19,7 +19,10 @@ PURE = (
     "archives.entities",
     "archives.errors",
     "launcher.criteria",
+    "launcher.dates",
+    "launcher.identifiers",
     "launcher.manifest",
+    "launcher.selections",
     "launcher.viewer_presets",
     "launcher.viewers",
     "launcher.weasis",
@@ -45,6 +48,9 @@ NEIGHBOURS = {
     "launcher.viewers": ("archives.entities", "archives.errors", "launcher"),
     "launcher.manifest": ("archives.entities", "archives.errors", "launcher"),
     "launcher.criteria": ("archives.entities", "archives.errors", "launcher"),
+    "launcher.dates": (),
+    "launcher.identifiers": ("archives.entities",),
+    "launcher.selections": ("archives.entities",),
     "launcher": ("archives", "launcher"),
 }
 TOP_LEVEL = {

@@ -17,9 +17,9 @@ from django.utils import timezone
 from archives.entities import Selection
 from archives.fields import EncryptedTextField
 from archives.models import Archive
-from launcher.criteria import selection_from_json
 from launcher.models.clients import ApiClient
 from launcher.models.templates import LaunchTemplate
+from launcher.selections import selection_from_json
 from launcher.tokens import digest, image_token
 
 
