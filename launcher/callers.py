@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -15,6 +13,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from archives.models import Archive, ArchiveQuerySet
+from launcher.addresses import is_inside
 from launcher.criteria import CriteriaError, Problem
 from launcher.models import ApiClient, LaunchTemplate
 
@@ -116,21 +115,6 @@ def authenticate(key: str) -> ApiClient | None:
     return client
 
 
-@lru_cache
-def _networks(ranges: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
-    return tuple(ip_network(text.strip(), strict=False) for text in ranges)
-
-
 def is_trusted(address: str) -> bool:
     """Whether an IP address is in ``VIEWERHUB_TRUSTED_NETWORKS``."""
     return is_inside(address, settings.VIEWERHUB_TRUSTED_NETWORKS)
-
-
-def is_inside(address: str, ranges: Iterable[str]) -> bool:
-    """Whether an IP address is in one of these CIDR ranges; no address is in none."""
-    try:
-        ip = ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return any((mapped or ip) in network for network in _networks(tuple(ranges)))

@@ -13,7 +13,7 @@ from health_check.contrib.redis import Redis as RedisCheck
 from health_check.views import HealthCheckView
 from redis.asyncio import Redis
 
-from launcher.callers import is_inside
+from launcher.addresses import is_inside
 
 
 @never_cache
