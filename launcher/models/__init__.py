@@ -2,12 +2,9 @@
 
 from launcher.models.clients import ApiClient
 from launcher.models.launches import ArchiveOutcome, Build, Launch
-from launcher.models.templates import (
-    DateMeaning,
-    LaunchTemplate,
-    Viewer,
-    ViewerRule,
-)
+from launcher.models.rules import ViewerRule
+from launcher.models.templates import DateMeaning, LaunchTemplate
+from launcher.models.viewers import Viewer
 
 __all__ = [
     "ApiClient",

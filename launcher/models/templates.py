@@ -1,12 +1,12 @@
-"""How a viewer is started: viewers, launch templates, and which template a launch gets."""
+"""Launch templates: how a viewer is started."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from django.conf import settings
-from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.core.validators import (
     MaxLengthValidator,
@@ -18,8 +18,24 @@ from django.db.models import Q
 
 from archives.entities import Selection
 from archives.models import Archive
+from archives.presets import LaunchMode
 from archives.validators import validate_base_url
-from launcher import weasis
+from launcher import template_extras, weasis
+from launcher import template_lines as lines
+from launcher.criteria import CriteriaError, LaunchExtras, Problem
+from launcher.models.viewers import Viewer
+
+_NO_EXTRAS: Final = LaunchExtras()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What starts Weasis, in which mode and why, and the lines it can't have."""
+
+    uri: str
+    mode: str
+    why: str
+    left_out: tuple[str, ...] = ()
 
 
 class DateMeaning(models.TextChoices):
@@ -29,47 +45,6 @@ class DateMeaning(models.TextChoices):
     LEGACY = "legacy", "lower is the latest, upper the earliest (weasis-pacs-connector)"
 
 
-class Viewer(models.Model):
-    """A viewer other than Weasis, started by an address with placeholders.
-
-    What an address may hold is in ``launcher.viewers``.
-    """
-
-    name = models.CharField(max_length=64, unique=True)
-    slug = models.SlugField(
-        max_length=40, unique=True, help_text="For viewer=… in URLs."
-    )
-    is_enabled = models.BooleanField("enabled", default=True)
-    url_template = models.CharField(
-        "address",
-        max_length=1000,
-        help_text="What the browser is sent to. {study_uids} and other placeholders are "
-        "filled in; a part in square brackets is left out when it would be empty.",
-    )
-    maximum_studies = models.PositiveSmallIntegerField(
-        null=True,
-        blank=True,
-        validators=[MinValueValidator(1)],
-        help_text="How many studies it can open at once. Empty means any number.",
-    )
-    needs_one_archive = models.BooleanField(
-        "one archive only",
-        default=True,
-        help_text="It can't open studies of several archives together.",
-    )
-    needs_dicomweb = models.BooleanField(
-        "needs DICOMweb",
-        default=False,
-        help_text="It can only open studies of DICOMweb archives.",
-    )
-
-    class Meta:
-        ordering = ["name"]
-
-    def __str__(self) -> str:
-        return self.name
-
-
 class LaunchTemplateQuerySet(models.QuerySet["LaunchTemplate"]):
     def default(self) -> LaunchTemplate:
         """The template of launches that name none; made if it is missing."""
@@ -77,6 +52,15 @@ class LaunchTemplateQuerySet(models.QuerySet["LaunchTemplate"]):
             is_default=True, defaults={"name": "Open in Weasis", "slug": "weasis"}
         )
         return template
+
+    def of_weasis(self) -> LaunchTemplate:
+        """The first template for Weasis, the default before others; made if missing."""
+        found = self.filter(viewer=None).order_by("-is_default", "name").first()
+        if found is None:
+            found, _ = self.get_or_create(
+                viewer=None, defaults={"name": "Plain Weasis", "slug": "plain-weasis"}
+            )
+        return found
 
     def make_default(self, template: LaunchTemplate) -> None:
         """Let ``template`` be the default, and no other any more."""
@@ -258,33 +242,28 @@ class LaunchTemplate(models.Model):
         return self.name
 
     def clean(self) -> None:
-        """Refuse what a ``weasis://`` URI can't carry, naming field and line."""
+        """Refuse what Weasis can't read, naming field and line."""
         errors: dict[str, list[str]] = {}
-        for field, check in (
-            ("commands", weasis.command_problem),
-            ("properties", weasis.property_problem),
-        ):
-            lines = enumerate(getattr(self, field).splitlines(), 1)
-            problems = [
-                f"Line {number}: {problem}"
-                for number, line in lines
-                if line.strip() and (problem := check(line.strip()))
-            ]
-            if problems:
+        for field, check_line in _LINE_CHECKS.items():
+            if problems := lines.problems_of(getattr(self, field), check_line):
                 errors[field] = problems
-        for field in ("cdb", "wcfg"):
-            if problem := weasis.config_value_problem(getattr(self, field)):
+        for field, check in _FIELD_CHECKS.items():
+            if problem := check(getattr(self, field)):
                 errors[field] = [problem]
-        if not errors and (too_long := self._length_problem()):
+        if self.compression_rate and not self.transfer_syntax:
+            errors["compression_rate"] = ["Give the transfer syntax it is for."]
+        if not errors and (too_long := self._length_problem(self.options())):
             errors["commands"] = [too_long]
         if errors:
             raise ValidationError(errors)
+        tags = map(str.lower, lines.tags_of(self.override_tags))
+        self.override_tags = ",".join(tags)
 
-    def _length_problem(self) -> str:
-        uri = weasis.open_manifest(
-            weasis.example_manifest_url(settings.VIEWERHUB_PUBLIC_URL), self.options()
-        )
-        over = len(uri) - weasis.MAXIMUM_URI_LENGTH
+    def _length_problem(self, options: weasis.LaunchOptions) -> str:
+        url = weasis.example_manifest_url(settings.VIEWERHUB_PUBLIC_URL)
+        primary = self.opens_primary_study_first
+        urls = weasis.primary_first(url) if primary else [url]
+        over = len(weasis.open_manifests(urls, options)) - weasis.MAXIMUM_URI_LENGTH
         return (
             f"Together with its properties this makes a URI {over} characters too long "
             "for Windows. Shorten the commands or the properties."
@@ -292,78 +271,154 @@ class LaunchTemplate(models.Model):
             else ""
         )
 
-    def options(self) -> weasis.LaunchOptions:
-        def lines(text: str) -> tuple[str, ...]:
-            return tuple(filter(None, map(str.strip, text.splitlines())))
+    # Starting Weasis
 
+    def options(self) -> weasis.LaunchOptions:
+        """What goes beside the load command, with examples for its placeholders."""
         return weasis.LaunchOptions(
-            commands=lines(self.commands),
-            properties=lines(self.properties),
+            commands=tuple(map(lines.example, lines.lines_of(self.commands))),
+            properties=tuple(map(lines.example, lines.lines_of(self.properties))),
             cdb=self.cdb,
             wcfg=self.wcfg,
         )
 
-    def uri(
-        self, manifest_url: str, selection: Selection, archives: Iterable[Archive]
-    ) -> str:
-        """What starts Weasis: in the mode of the template where everything allows it."""
-        options, asked = self.options(), list(archives)
-        can_ask = bool(asked) and all(
-            archive.protocol == Archive.Protocol.DICOMWEB
-            and archive.images == Archive.Images.DIRECT
-            for archive in asked
+    def check_extras(self, extras: LaunchExtras) -> None:
+        """Raises ``ForbiddenError`` naming all that links of this template may not ask.
+
+        And ``CriteriaError`` for what they may, if Weasis could not read it.
+        """
+        allowed = template_extras.check(extras, self._allowed())
+        if self._length_problem(template_extras.add(allowed, self.options())):
+            message = (
+                "These make a link too long for Windows. Ask for less in one link."
+            )
+            raise CriteriaError([Problem(field="pro", message=message)])
+
+    def _allowed(self) -> template_extras.Allowed:
+        return template_extras.Allowed(
+            properties=lines.lines_of(self.allowed_properties),
+            commands=lines.lines_of(self.allowed_commands),
+            addresses=lines.lines_of(self.allowed_addresses),
         )
-        if self.mode == self.Mode.DICOM_RS and can_ask:
+
+    def uri(
+        self,
+        manifest_url: str,
+        selection: Selection,
+        archives: Iterable[Archive],
+        extras: LaunchExtras = _NO_EXTRAS,
+    ) -> str:
+        """What starts Weasis: in the mode of the template where everything allows it.
+
+        Raises as ``check_extras`` does.
+        """
+        return self.start(manifest_url, selection, archives, extras).uri
+
+    def start(
+        self,
+        manifest_url: str,
+        selection: Selection,
+        archives: Iterable[Archive],
+        extras: LaunchExtras = _NO_EXTRAS,
+    ) -> Start:
+        """The same as ``uri``, and how it came about."""
+        checked = template_extras.check(extras, self._allowed())
+        options, left_out = self._filled_options(selection, checked)
+        asked = list(archives)
+        why = self._why_manifest(asked)
+        if not why:
             try:
-                sources = [weasis.RsArchive(archive.url) for archive in asked]
-                return weasis.open_dicom_rs(sources, selection, options)
-            except weasis.NotCarriableError:
-                pass  # a manifest carries everything
-        return weasis.open_manifest(manifest_url, options)
+                uri = weasis.open_dicom_rs(
+                    [_rs_archive(archive) for archive in asked],
+                    selection,
+                    options,
+                    lines.http_tags_of(self.http_tags),
+                )
+                why = "Weasis can ask all of its archives itself."
+                return Start(
+                    uri=uri, mode=self.Mode.DICOM_RS, why=why, left_out=left_out
+                )
+            except weasis.NotCarriableError as error:
+                why = str(error)  # a manifest carries everything
+        urls: Iterable[str] = [manifest_url]
+        if self.opens_primary_study_first and _may_find_several_studies(selection):
+            urls = weasis.primary_first(manifest_url)
+        uri = weasis.open_manifests([*urls], options)
+        return Start(uri=uri, mode=self.Mode.MANIFEST, why=why, left_out=left_out)
+
+    def _filled_options(
+        self, selection: Selection, extras: LaunchExtras
+    ) -> tuple[weasis.LaunchOptions, tuple[str, ...]]:
+        """Options for one launch, and why lines are not among them."""
+        values = lines.values_of(selection, user=extras.user, host=extras.host)
+        commands = lines.fill_commands(lines.lines_of(self.commands), values)
+        properties = lines.fill_properties(lines.lines_of(self.properties), values)
+        filled = weasis.LaunchOptions(
+            commands=commands.lines,
+            properties=properties.lines,
+            cdb=self.cdb,
+            wcfg=self.wcfg,
+        )
+        left_out = (*commands.left_out, *properties.left_out)
+        return template_extras.add(extras, filled), left_out
+
+    def _why_manifest(self, archives: list[Archive]) -> str:
+        """Why Weasis gets a manifest, as far as template and archives say."""
+        if self.mode == self.Mode.MANIFEST:
+            return "The template asks for a manifest."
+        prefer_rs = (archive.product.launch_modes[0] for archive in archives)
+        if self.mode == self.Mode.AUTO and any(
+            mode != LaunchMode.DICOM_RS for mode in prefer_rs
+        ):
+            return (
+                "A manifest suits every archive, and tells the user what each of them "
+                "answered."
+            )
+        reasons = (self._why_not_dicom_rs(archive) for archive in archives)
+        return next(filter(None, reasons), "")
+
+    def _why_not_dicom_rs(self, archive: Archive) -> str:
+        """Why Weasis can't ask an archive itself; empty if it can."""
+        if archive.protocol != Archive.Protocol.DICOMWEB:
+            return f"{archive.name} is not a DICOMweb archive."
+        if archive.authentication != Archive.Authentication.NONE:
+            return f"{archive.name} asks for a password, which stays in the hub."
+        if archive.client_certificate:
+            return f"{archive.name} asks for a certificate, which stays in the hub."
+        if (self.images or archive.images) != Archive.Images.DIRECT:
+            return f"Images of {archive.name} come through the hub."
+        return ""
 
 
-class ViewerRule(models.Model):
-    """Chooses the template of a launch that names neither template nor viewer.
-
-    Rules are tried in order; the first whose conditions all hold wins. Without one, the
-    default template is used.
-    """
-
-    name = models.CharField(max_length=64, unique=True)
-    is_enabled = models.BooleanField("enabled", default=True)
-    position = models.PositiveSmallIntegerField(
-        "order", default=0, help_text="Rules with lower numbers are tried first."
+def _rs_archive(archive: Archive) -> weasis.RsArchive:
+    product = archive.product
+    return weasis.RsArchive(
+        archive.url, product.query_extension, product.repeats_parameters
     )
-    modalities = models.CharField(
-        max_length=100,
-        blank=True,
-        help_text="Codes such as MG, US: one of them must be in a study of the launch. "
-        "The archives are asked before the viewer starts. Empty means any.",
-    )
-    archive = models.ForeignKey(
-        Archive,
-        models.CASCADE,
-        null=True,
-        blank=True,
-        help_text="Only for launches that ask just this archive. Empty means any.",
-    )
-    networks = models.CharField(
-        max_length=500,
-        blank=True,
-        help_text="Where the caller's computer is, such as 10.1.0.0/16, 10.2.3.4. Empty "
-        "means anywhere.",
-    )
-    group = models.ForeignKey(
-        Group,
-        models.CASCADE,
-        null=True,
-        blank=True,
-        help_text="Only for users of this group. Empty means anybody.",
-    )
-    template = models.ForeignKey(LaunchTemplate, models.CASCADE)
 
-    class Meta:
-        ordering = ["position", "name"]
 
-    def __str__(self) -> str:
-        return self.name
+def _may_find_several_studies(selection: Selection) -> bool:
+    names = (
+        *selection.patients,
+        *selection.study_instance_uids,
+        *selection.accession_numbers,
+        *selection.series,
+        *selection.instances,
+    )
+    return len(names) > 1 or not selection.study_instance_uids
+
+
+_LINE_CHECKS = {
+    "commands": lines.command_problem,
+    "properties": lines.property_problem,
+    "http_tags": lines.http_tag_problem,
+    "allowed_properties": lines.property_name_problem,
+    "allowed_commands": weasis.command_problem,
+    "allowed_addresses": lines.address_problem,
+}
+_FIELD_CHECKS = {
+    "cdb": weasis.config_value_problem,
+    "wcfg": weasis.config_value_problem,
+    "transfer_syntax": lines.transfer_syntax_problem,
+    "override_tags": lines.override_tags_problem,
+}

@@ -49,7 +49,7 @@ def errors_of(template):
 def test_default_template_exists_after_migration():
     template = LaunchTemplate.objects.default()
 
-    assert template.mode == LaunchTemplate.Mode.MANIFEST
+    assert template.mode == LaunchTemplate.Mode.AUTO
     assert errors_of(template) == {}
 
 

@@ -1,0 +1,137 @@
+"""Viewers other than Weasis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
+from django.db import models
+
+from archives.entities import Selection, Study
+from archives.models import Archive
+from launcher import viewers
+from launcher.weasis import NotCarriableError
+
+# What viewer=… means Weasis by, in small letters.
+WEASIS = "weasis"
+
+
+class Viewer(models.Model):
+    """A viewer other than Weasis, started by an address with placeholders.
+
+    What an address may hold is in ``launcher.viewers``.
+    """
+
+    name = models.CharField(max_length=64, unique=True)
+    slug = models.SlugField(
+        max_length=40, unique=True, help_text="For viewer=… in URLs."
+    )
+    is_enabled = models.BooleanField("enabled", default=True)
+    url_template = models.CharField(
+        "address",
+        max_length=1000,
+        help_text="What the browser is sent to. {study_uids} and other placeholders are "
+        "filled in; a part in square brackets is left out when it would be empty.",
+    )
+    maximum_studies = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="How many studies it can open at once. Empty means any number.",
+    )
+    needs_one_archive = models.BooleanField(
+        "one archive only",
+        default=True,
+        help_text="It can't open studies of several archives together.",
+    )
+    needs_dicomweb = models.BooleanField(
+        "needs DICOMweb",
+        default=False,
+        help_text="It can only open studies of DICOMweb archives.",
+    )
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        errors = {}
+        if problem := viewers.template_problem(self.url_template):
+            errors["url_template"] = problem[0].upper() + problem[1:]
+        if self.slug.lower() == WEASIS:
+            errors["slug"] = "Weasis is built in. Choose another short name."
+        if errors:
+            raise ValidationError(errors)
+
+    @property
+    def limits(self) -> viewers.Limits:
+        return viewers.Limits(
+            maximum_studies=self.maximum_studies,
+            needs_one_archive=self.needs_one_archive,
+            needs_dicomweb=self.needs_dicomweb,
+        )
+
+    def limits_problem(
+        self, archives: Sequence[Archive], studies: int | None = None
+    ) -> str:
+        """Why it can't open studies of these archives; empty if it can."""
+        dicomweb = [
+            archive
+            for archive in archives
+            if archive.protocol == Archive.Protocol.DICOMWEB
+        ]
+        return viewers.limits_problem(
+            self.limits,
+            studies=studies,
+            archives=len(archives),
+            dicomweb_archives=len(dicomweb),
+        )
+
+    def must_ask(self, selection: Selection, archives: Sequence[Archive]) -> bool:
+        """Whether the archives have to be asked before its address is known."""
+        if len(archives) > 1 and (self.needs_one_archive or self.needs_dicomweb):
+            return True  # only one of them may have the study
+        values = self._values(selection, archives, None, "user")
+        return bool(viewers.missing_values(self.url_template, values))
+
+    def address(
+        self,
+        selection: Selection,
+        archives: Sequence[Archive],
+        studies: Sequence[Study] | None = None,
+        *,
+        user: str = "",
+    ) -> str:
+        """Where the browser is sent to open the studies of these archives.
+
+        ``studies`` are those that were found, unless no archive had to be asked. Raises
+        ``NotCarriableError`` with what to do instead.
+        """
+        values = self._values(selection, archives, studies, user)
+        known = values.get("study_uids")
+        count = len(studies) if studies is not None else len(known or ()) or None
+        if problem := self.limits_problem(archives, count):
+            raise NotCarriableError(f"{self.name} can't open this. {problem}")
+        return viewers.viewer_url(self.url_template, values)
+
+    def _values(
+        self,
+        selection: Selection,
+        archives: Sequence[Archive],
+        studies: Sequence[Study] | None,
+        user: str,
+    ) -> dict[str, str | tuple[str, ...]]:
+        values = {**viewers.values_of(selection, studies), "user": user}
+        if len(archives) == 1:
+            [archive] = archives
+            values |= {
+                "archive": archive.slug,
+                "archive_url": archive.url.rstrip("/"),
+                "host": archive.host,
+                "port": str(archive.port or ""),
+                "ae_title": archive.called_ae_title,
+            }
+        return values

@@ -1,0 +1,117 @@
+"""Which template a launch gets: named, by its viewer, by a rule, or the default."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from django.contrib.auth.models import AnonymousUser, User
+from django.core.validators import slug_re
+
+from archives.models import Archive
+from launcher.criteria import CriteriaError, Problem
+from launcher.models import LaunchTemplate, Viewer, ViewerRule
+from launcher.models.viewers import WEASIS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """The template of a launch, and a sentence on why it is this one.
+
+    A template that is not stored (``pk`` is ``None``) stands for a viewer without one.
+    """
+
+    template: LaunchTemplate
+    why: str
+
+
+def choose(
+    *,
+    template: str,
+    viewer: str,
+    archives: Sequence[Archive],
+    user: User | AnonymousUser | None,
+    address: str,
+    modalities: Collection[str] | None,
+) -> Route:
+    """The route of a launch that asks these archives, from a caller's IP address.
+
+    ``template`` and ``viewer`` are what the launch names, by short name, or empty.
+    ``modalities`` are those of the studies, ``None`` where nobody was asked: rules with
+    modalities don't apply then. Raises ``CriteriaError`` for names that lead nowhere.
+    """
+    if template:
+        found = _template_named(template)
+        return Route(template=found, why="The launch names this template.")
+    if viewer:
+        return _route_of_viewer(viewer)
+    for rule in _rules_that_may_apply(archives, user, address):
+        if not rule.modalities or rule.modality_codes.intersection(modalities or ()):
+            why = f"The rule “{rule}” applies: {rule.conditions()}."
+            return Route(template=rule.template, why=why)
+    default = LaunchTemplate.objects.select_related("viewer").default()
+    return Route(template=default, why="No rule applies: this is the default template.")
+
+
+def needs_modalities(
+    archives: Sequence[Archive], user: User | AnonymousUser | None, address: str
+) -> bool:
+    """Whether a launch that names neither has to ask the archives before it is routed.
+
+    Only where a rule with modalities might apply before one without.
+    """
+    rule = next(_rules_that_may_apply(archives, user, address), None)
+    return rule is not None and bool(rule.modalities)
+
+
+def _rules_that_may_apply(
+    archives: Sequence[Archive], user: User | AnonymousUser | None, address: str
+) -> Iterator[ViewerRule]:
+    rules = ViewerRule.objects.filter(is_enabled=True)
+    rules = rules.select_related("template__viewer", "archive", "group")
+    groups: set[int] | None = None
+    for rule in rules:
+        if rule.group_id and groups is None:
+            groups = _groups_of(user)
+        if rule.may_apply(archives, groups or (), address):
+            yield rule
+
+
+def _groups_of(user: User | AnonymousUser | None) -> set[int]:
+    if not isinstance(user, User):
+        return set()
+    return set(user.groups.values_list("pk", flat=True))
+
+
+def _template_named(slug: str) -> LaunchTemplate:
+    found = None
+    if slug_re.fullmatch(slug):  # other texts may have what a database can't compare
+        templates = LaunchTemplate.objects.select_related("viewer")
+        found = templates.filter(slug=slug).first()
+    if found is None:
+        raise _unknown("template", f"There is no launch template “{slug}”.")
+    if found.viewer and not found.viewer.is_enabled:
+        raise _unknown("template", f"The viewer of “{slug}” is disabled.")
+    return found
+
+
+def _route_of_viewer(slug: str) -> Route:
+    if slug.lower() == WEASIS:
+        plain = LaunchTemplate.objects.of_weasis()
+        return Route(template=plain, why="The launch names Weasis.")
+    viewer = None
+    if slug_re.fullmatch(slug):
+        viewer = Viewer.objects.filter(slug__iexact=slug, is_enabled=True).first()
+    if viewer is None:
+        enabled = Viewer.objects.filter(is_enabled=True)
+        names = ", ".join([WEASIS, *enabled.values_list("slug", flat=True)])
+        raise _unknown("viewer", f"There is no viewer “{slug}”. Known are {names}.")
+    template = viewer.templates.order_by("-is_default", "name").first()
+    if template is None:
+        template = LaunchTemplate(name=viewer.name, slug=viewer.slug)
+    template.viewer = viewer
+    return Route(template=template, why=f"The launch names {viewer.name}.")
+
+
+def _unknown(field: str, message: str) -> CriteriaError:
+    return CriteriaError([Problem(field=field, message=message)])
