@@ -6,23 +6,44 @@ own image token, so that what is stored holds no secret and builds can be shared
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Final
+from urllib.parse import quote
 
 from django.conf import settings
 
+from archives.entities import Selection, Study
 from archives.models import Archive
 from launcher import manifest
-from launcher.manifest import ArcQuery, Message, Severity
-from launcher.models import ArchiveOutcome, Build, Launch
-from launcher.store import Answer, Collected
+from launcher.manifest import ArcQuery, Form, Message, Severity
+from launcher.models import ArchiveOutcome, Build, Launch, LaunchTemplate
+from launcher.retrieval import Version, choose
+from launcher.retrieval import retrieval_of as retrieval_of
+from launcher.store import Answer, Collected, Primary
 from launcher.tokens import digest, image_token
 
-# The first Weasis that fetches by WADO-RS where an arcQuery says so.
-DICOMWEB_SINCE: Final = (4, 7, 0)
-
 _OUTCOME = ArchiveOutcome.State
+# Characters that may stand in a query as they are.
+_QUERY: Final = "!$&'()*+,;=:@/?%-._~"
+
+
+class Part(StrEnum):
+    """What a manifest's address names: everything, the primary study, or all the rest."""
+
+    WHOLE = ""
+    PRIMARY = "primary"
+    REST = "rest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """What is known of a viewer that asks, and what it asks for."""
+
+    version: Version | None = None
+    part: Part = Part.WHOLE
+    reads_json: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +56,15 @@ class Delivery:
     is_open: bool
     is_build_finished: bool
     archives: tuple[Archive, ...]
+    template: LaunchTemplate
+    selection: Selection
+    uploaded_manifest: str = ""
 
 
 def load(token: str) -> Delivery | None:
     """The delivery of a manifest token; ``None`` if there is no such launch."""
     launch = (
-        Launch.objects.select_related("build")
+        Launch.objects.select_related("build", "template")
         .prefetch_related("build__archives")
         .filter(manifest_token_sha256=digest(token))
         .first()
@@ -55,61 +79,152 @@ def load(token: str) -> Delivery | None:
         is_open=launch.is_open(),
         is_build_finished=build.is_finished,
         archives=tuple(build.archives.all()),
+        template=launch.template or LaunchTemplate(),
+        selection=build.get_selection(),
+        uploaded_manifest=build.uploaded_manifest,
     )
 
 
 def gateway_url(archive: Archive) -> str:
-    """Where viewers fetch the archive's images by WADO-URI; the same in every launch."""
+    """Where viewers fetch the archive's images from the hub.
+
+    The same in every launch and form: Weasis skips a series it knows from elsewhere.
+    """
     return f"{settings.VIEWERHUB_PUBLIC_URL}/gateway/{archive.slug}/wado"
 
 
 def render(
-    delivery: Delivery, collected: Collected, version: tuple[int, int, int] | None
+    delivery: Delivery,
+    collected: Collected,
+    reader: Reader,
+    primary: Primary | None = None,
 ) -> bytes:
-    """The manifest's root element; an archive still asked for gets a message."""
+    """The manifest's root element; an archive still asked for gets a message.
+
+    Parts need the ``primary`` study. Messages go with it, so that they are shown once.
+    """
     answers = [collected.answers.get(archive.pk) for archive in delivery.archives]
-    studies = manifest.fold_duplicates(
+    folded = manifest.fold_duplicates(
         [answer.studies if answer else () for answer in answers]
     )
     arc_queries = [
         replace(
-            _arc_query(archive, delivery.image_token, version),
-            studies=found,
-            message=_message(archive, answer),
+            arc_query(archive, delivery, reader.version),
+            studies=tuple(_of_part(found, reader.part, archive, primary)),
+            listed_series=_partly_selected(found, delivery.selection),
+            message=_message(archive, answer) if reader.part != Part.REST else None,
         )
         for archive, answer, found in zip(
-            delivery.archives, answers, studies, strict=True
+            delivery.archives, answers, folded, strict=True
         )
     ]
-    if not any(query.studies or query.message for query in arc_queries):
-        return render_message(_nothing_found(delivery.archives))
-    return manifest.render(
-        query for query in arc_queries if query.studies or query.message
+    filled = [query for query in arc_queries if query.studies or query.message]
+    if not filled:
+        return render_message(_nothing_found(delivery.archives), reader)
+    return _written(filled, reader)
+
+
+def primary_of(delivery: Delivery, collected: Collected) -> Primary:
+    """The first study that was asked for, of those that are there, or else the newest."""
+    studies = [
+        study for answer in collected.answers.values() for study in answer.studies
+    ]
+    found = {study.study_instance_uid: study for study in studies}
+    asked = delivery.selection
+    named = [
+        *asked.study_instance_uids,
+        *(
+            study.study_instance_uid
+            for number in asked.accession_numbers
+            for study in studies
+            if study.accession_number == number
+        ),
+        *(series.study_instance_uid for series in asked.series),
+        *(instance.study_instance_uid for instance in asked.instances),
+        *(study.study_instance_uid for study in manifest.newest_first(studies)),
+    ]
+    return Primary(
+        study_instance_uid=next((uid for uid in named if uid in found), ""),
+        archive_ids=tuple(sorted(collected.answers)),
     )
 
 
-def render_message(message: Message) -> bytes:
+def _of_part(
+    studies: Iterable[Study], part: Part, archive: Archive, primary: Primary | None
+) -> Iterable[Study]:
+    """Those of the part; the rest has what an archive answered after the primary part."""
+    if part == Part.WHOLE or primary is None:
+        return studies
+    uid, was_there = primary.study_instance_uid, archive.pk in primary.archive_ids
+    if part == Part.PRIMARY:
+        return [study for study in studies if study.study_instance_uid == uid]
+    return [s for s in studies if s.study_instance_uid != uid or not was_there]
+
+
+def _partly_selected(studies: Iterable[Study], selection: Selection) -> frozenset[str]:
+    """Series of which instances were named: there may be more that were not."""
+    named = {item.sop_instance_uid for item in selection.instances}
+    return frozenset(
+        series.series_instance_uid
+        for study in studies
+        for series in study.series
+        if any(one.sop_instance_uid in named for one in series.instances)
+    )
+
+
+def render_message(message: Message, reader: Reader) -> bytes:
     """A manifest that only says something: Weasis shows it in a dialog."""
+    is_said = reader.part != Part.REST or message.severity == Severity.ERROR
     url = f"{settings.VIEWERHUB_PUBLIC_URL}/gateway"
-    return manifest.render([ArcQuery(arc_id="hub", base_url=url, message=message)])
+    query = ArcQuery(arc_id="hub", base_url=url, message=message if is_said else None)
+    return _written([query], reader)
 
 
-def _arc_query(
-    archive: Archive, token: str, version: tuple[int, int, int] | None
+def render_upload(delivery: Delivery, reader: Reader) -> bytes:
+    """A manifest as it was sent to the hub; all of it is the primary part."""
+    if reader.part == Part.REST:
+        return _written([ArcQuery(arc_id="hub", base_url="")], reader)
+    return delivery.uploaded_manifest.encode()
+
+
+def _written(arc_queries: Sequence[ArcQuery], reader: Reader) -> bytes:
+    if reader.reads_json:
+        return manifest.render_json(arc_queries)
+    return manifest.render(arc_queries)
+
+
+def arc_query(
+    archive: Archive, delivery: Delivery, version: Version | None
 ) -> ArcQuery:
-    """Where the images come from: the hub, or the archive if its administrator chose so."""
-    if archive.images == Archive.Images.DIRECT:
-        if archive.wado_uri_url:
-            url = archive.wado_uri_url.rstrip("/")
-            return ArcQuery(arc_id=archive.slug, base_url=url)
-        if version is None or version >= DICOMWEB_SINCE:
-            url = archive.url.rstrip("/")
-            return ArcQuery(arc_id=archive.slug, base_url=url, is_dicomweb=True)
-    return ArcQuery(
+    """Where the images come from and how, without any study yet."""
+    template = delivery.template
+    chosen = choose(archive, template, version)
+    query = ArcQuery(
         arc_id=archive.slug,
         base_url=gateway_url(archive),
-        http_tags=(("Authorization", f"Bearer {token}"),),
+        form=chosen.form,
+        http_tags=(("Authorization", f"Bearer {delivery.image_token}"),),
+        transfer_syntax=template.transfer_syntax,
+        compression_rate=template.compression_rate,
+        override_tags=manifest.normal_tags(template.override_tags),
     )
+    if not chosen.is_direct:
+        return query
+    is_wado_uri = chosen.form == Form.WADO_URI
+    url = archive.wado_uri_url if is_wado_uri else archive.url
+    return replace(
+        query,
+        base_url=url.rstrip("/"),
+        http_tags=manifest.http_tags(template.http_tags),
+        additional_parameters=_parameters(archive.wado_parameters),
+        needs_only_object=archive.wado_needs_only_object,
+    )
+
+
+def _parameters(text: str) -> str:
+    """Weasis adds them as they are, after others."""
+    parameters = text.strip().lstrip("?&")
+    return f"&{quote(parameters, safe=_QUERY)}" if parameters else ""
 
 
 def _message(archive: Archive, answer: Answer | None) -> Message | None:

@@ -1,4 +1,4 @@
-"""Images for viewers: any archive by WADO-URI, opened by a launch's image token.
+"""Images for viewers, by WADO-URI or as files, opened by a launch's image token.
 
 Archive credentials stay in the hub. A token opens the instances its launch's manifest
 lists and nothing else; everything else is 404, whether it exists or not.
@@ -55,7 +55,54 @@ class Grant:
 
 @require_GET
 async def wado_uri(request: HttpRequest, slug: str) -> HttpResponseBase:
-    """One instance as a DICOM file (PS3.18 9.1), for the launch named by the token."""
+    """One instance as a DICOM file (PS3.18 9.1), for the launch named by the token.
+
+    As it is stored: a transfer syntax or an image quality that is asked for is not
+    used. Thumbnails (image/jpeg) are made by Weasis itself when it gets none.
+    """
+    asked = request.GET
+    kinds = {"application/dicom", "application/dicom+json", "*/*"}
+    return await _serve(
+        request,
+        slug,
+        Asked(
+            # Weasis sends the parents empty where an archive wants only the instance.
+            study_instance_uid=asked.get("studyUID", ""),
+            series_instance_uid=asked.get("seriesUID", ""),
+            sop_instance_uid=asked.get("objectUID", ""),
+        )
+        if asked.get("contentType", "application/dicom") in kinds
+        else None,
+    )
+
+
+@require_GET
+async def file(
+    request: HttpRequest, slug: str, study: str, series: str, name: str
+) -> HttpResponseBase:
+    """The same by an address of its own: ``<SOP Instance UID>.dcm`` below its series."""
+    uid = name.removesuffix(".dcm")
+    if uid == name:  # a thumbnail: Weasis waits for each of them before the images
+        return HttpResponse(status=404)
+    asked = Asked(
+        study_instance_uid=study, series_instance_uid=series, sop_instance_uid=uid
+    )
+    return await _serve(request, slug, asked)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a request names; empty parents are not checked."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+
+
+async def _serve(
+    request: HttpRequest, slug: str, asked: Asked | None
+) -> HttpResponseBase:
+    """The instance, if the token opens it; ``None`` is what no launch has."""
     token = bearer_token(request)
     try:
         grant = await sync_to_async(_grant)(token, slug) if token else None
@@ -65,10 +112,10 @@ async def wado_uri(request: HttpRequest, slug: str) -> HttpResponseBase:
         response = HttpResponse("This image needs a launch.", status=401)
         response["WWW-Authenticate"] = 'Bearer realm="ViewerHub"'
         return response
-    if isinstance(grant, Missing) or not _asks_for_dicom(request):
+    if isinstance(grant, Missing) or asked is None:
         return HttpResponse(status=404)
     try:
-        identifier = await _identify(grant, request)
+        identifier = await _identify(grant, asked)
     except RedisError:
         return HttpResponse("The hub can't reach its store.", status=503)
     if identifier is None:
@@ -94,24 +141,16 @@ def _grant(token: str, slug: str) -> Grant | Missing | None:
     )
 
 
-def _asks_for_dicom(request: HttpRequest) -> bool:
-    """Thumbnails (image/jpeg) are made by Weasis itself when it gets none."""
-    accepted = request.GET.get("contentType", "application/dicom")
-    return accepted in {"application/dicom", "application/dicom+json", "*/*"}
-
-
-async def _identify(grant: Grant, request: HttpRequest) -> InstanceIdentifier | None:
+async def _identify(grant: Grant, asked: Asked) -> InstanceIdentifier | None:
     """The instance that is asked for, if the launch has it where the request says."""
     index = await _index(grant)
-    identifier = index.get(request.GET.get("objectUID", ""))
-    if identifier is None:
+    found = index.get(asked.sop_instance_uid)
+    if found is None:
         return None
-    # Weasis sends the parents empty where an archive wants only the instance's UID.
-    study, series = request.GET.get("studyUID"), request.GET.get("seriesUID")
-    is_consistent = (not study or study == identifier.study_instance_uid) and (
-        not series or series == identifier.series_instance_uid
+    is_consistent = asked.study_instance_uid in {"", found.study_instance_uid} and (
+        asked.series_instance_uid in {"", found.series_instance_uid}
     )
-    return identifier if is_consistent else None
+    return found if is_consistent else None
 
 
 async def _index(grant: Grant) -> Index:

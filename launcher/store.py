@@ -2,8 +2,8 @@
 
 A hash per build, with a lifetime: ``answer:<archive pk>`` is what an archive answered
 (compressed JSON, no secret in it), ``progress:<archive pk>`` how far it is, and ``done``
-says that every archive has answered; ``started`` says that a worker began. JSON and
-bytes only: nothing here is executed.
+says that every archive has answered; ``started`` says that a worker began; ``primary``
+is the study that is loaded first. JSON and bytes only: nothing here is executed.
 """
 
 from __future__ import annotations
@@ -76,6 +76,14 @@ class Collected:
     is_done: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Primary:
+    """The study a viewer loads first, and the archives that had answered by then."""
+
+    study_instance_uid: str
+    archive_ids: tuple[int, ...]
+
+
 def _key(build_id: str) -> str:
     return f"viewerhub:build:{build_id}"
 
@@ -121,6 +129,24 @@ async def load_answer(build_id: str, archive_id: int) -> Answer | None:
     """What one archive answered, or ``None`` if it has not (or Redis lost it)."""
     value = await redis().hget(_key(build_id), f"answer:{archive_id}")
     return decode_answer(cast(bytes, value)) if value else None
+
+
+async def settle_primary(build_id: str, proposed: Primary) -> Primary:
+    """The primary study of a build: what was proposed first.
+
+    Its two manifests are asked for one after the other, and must agree although archives
+    may have answered in between.
+    """
+    value = json.dumps([proposed.study_instance_uid, proposed.archive_ids])
+    async with redis().pipeline(transaction=False) as pipe:
+        pipe.hsetnx(_key(build_id), "primary", value)
+        pipe.hget(_key(build_id), "primary")
+        pipe.expire(_key(build_id), settings.VIEWERHUB_LAUNCH_LIFETIME)
+        _, settled, _ = await pipe.execute()
+    study_instance_uid, archive_ids = json.loads(settled)
+    return Primary(
+        study_instance_uid=study_instance_uid, archive_ids=tuple(archive_ids)
+    )
 
 
 def _collected(fields: Fields) -> Collected:

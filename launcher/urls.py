@@ -31,6 +31,12 @@ external: list[URLPattern] = [
     path("weasis", launch_urls.weasis_launch, name="weasis_launch"),
     path("display", launch_urls.weasis_launch, name="display_launch"),
     path("m/<str:token>", manifests.manifest_detail, name="manifest_detail"),
+    path("m/<str:token>/<str:part>", manifests.manifest_detail, name="manifest_part"),
     path("gateway/<slug:slug>/wado", gateway.wado_uri, name="gateway_wado_uri"),
+    path(
+        "gateway/<slug:slug>/wado/<str:study>/<str:series>/<str:name>",
+        gateway.file,
+        name="gateway_file",
+    ),
 ]
 urlpatterns: list[URLPattern] = [*portal, *external]

@@ -1,4 +1,4 @@
-"""``GET /m/<token>``: the manifest, for Weasis.
+"""``GET /m/<token>``: the manifest, for Weasis; ``/primary`` and ``/rest`` are parts.
 
 Always 200 and well-formed for a launch that exists, and never silent for long: while
 archives are asked, white space keeps the connection alive between the XML declaration
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any, Final
 
 from asgiref.sync import sync_to_async
@@ -22,54 +23,80 @@ from django.views.decorators.http import require_GET
 from redis.exceptions import RedisError
 
 from launcher import delivery, store, weasis
-from launcher.delivery import Delivery
+from launcher.delivery import Delivery, Part, Reader
 from launcher.manifest import DECLARATION
 from launcher.models import ArchiveOutcome, Launch
+from launcher.retrieval import Version
 from launcher.store import Collected
 from launcher.waiting import until_done
 
-Version = tuple[int, int, int] | None
-
-CONTENT_TYPE: Final = "text/xml; charset=utf-8"
+XML: Final = "text/xml; charset=utf-8"
+JSON: Final = "application/json"
 HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+VARY: Final = ("Accept", "Accept-Encoding", "User-Agent")
 
 
 @require_GET
-async def manifest_detail(request: HttpRequest, token: str) -> HttpResponseBase:
-    """The manifest of a launch. Repeatable, from any web process."""
+async def manifest_detail(
+    request: HttpRequest, token: str, part: str = ""
+) -> HttpResponseBase:
+    """The manifest of a launch, or a part of it. Repeatable, from any web process."""
+    if part not in set(Part):
+        raise Http404
     found = await sync_to_async(delivery.load)(token)
     if found is None:
         raise Http404
+    reader = _reader(request, Part(part))
     if not found.is_open:
-        return _whole(request, delivery.render_message(delivery.CLOSED))
-    version = weasis.version_of(request.headers.get("User-Agent", ""))
+        return _whole(request, reader, delivery.render_message(delivery.CLOSED, reader))
+    if found.uploaded_manifest:
+        await sync_to_async(_mark_fetched)(found, None, reader.version)
+        # As it was sent: XML, whatever was asked for. Weasis looks at the first byte.
+        reader = replace(reader, reads_json=False)
+        return _whole(request, reader, delivery.render_upload(found, reader))
     try:
         collected = await store.load(found.build_id)
+        if collected.is_done:
+            return _whole(request, reader, await _deliver(found, collected, reader))
     except RedisError:
-        return _whole(request, delivery.render_message(delivery.STORE_UNAVAILABLE))
-    if collected.is_done:
-        body = await _deliver(found, collected, version)
-        return _whole(request, body)
-    return StreamingHttpResponse(
-        _when_ready(found, version), content_type=CONTENT_TYPE, headers=HEADERS
+        body = delivery.render_message(delivery.STORE_UNAVAILABLE, reader)
+        return _whole(request, reader, body)
+    response = StreamingHttpResponse(
+        _when_ready(found, reader), content_type=_content_type(reader), headers=HEADERS
+    )
+    patch_vary_headers(response, VARY)
+    return response
+
+
+def _reader(request: HttpRequest, part: Part) -> Reader:
+    offered = ["application/xml", "text/xml", JSON]
+    return Reader(
+        version=weasis.version_of(request.headers.get("User-Agent", "")),
+        part=part,
+        reads_json=request.get_preferred_type(offered) == JSON,
     )
 
 
-def _whole(request: HttpRequest, root: bytes) -> HttpResponse:
+def _content_type(reader: Reader) -> str:
+    return JSON if reader.reads_json else XML
+
+
+def _whole(request: HttpRequest, reader: Reader, root: bytes) -> HttpResponse:
     """A manifest that is ready, compressed for those who say they read gzip."""
-    body = DECLARATION + root
-    response = HttpResponse(content_type=CONTENT_TYPE, headers=HEADERS)
+    body = root if reader.reads_json else DECLARATION + root
+    response = HttpResponse(content_type=_content_type(reader), headers=HEADERS)
     if "gzip" in request.headers.get("Accept-Encoding", ""):
         body = gzip.compress(body, 1)
         response["Content-Encoding"] = "gzip"
-    patch_vary_headers(response, ["Accept-Encoding", "User-Agent"])
+    patch_vary_headers(response, VARY)
     response.content = body
     response["Content-Length"] = str(len(body))
     return response
 
 
-async def _when_ready(found: Delivery, version: Version) -> AsyncIterator[bytes]:
-    yield DECLARATION
+async def _when_ready(found: Delivery, reader: Reader) -> AsyncIterator[bytes]:
+    # Weasis wants four bytes at least at its first read.
+    yield b"   \n" if reader.reads_json else DECLARATION
     try:
         async for _ in until_done(
             found.build_id,
@@ -79,20 +106,29 @@ async def _when_ready(found: Delivery, version: Version) -> AsyncIterator[bytes]
         ):
             yield b" \n"
         collected = await store.load(found.build_id)
-        body = await _deliver(found, collected, version)
+        body = await _deliver(found, collected, reader)
     except RedisError:
-        body = delivery.render_message(delivery.STORE_UNAVAILABLE)
+        body = delivery.render_message(delivery.STORE_UNAVAILABLE, reader)
     yield body
 
 
-async def _deliver(found: Delivery, collected: Collected, version: Version) -> bytes:
-    await sync_to_async(_mark_fetched)(found, collected, version)
-    return delivery.render(found, collected, version)
+async def _deliver(found: Delivery, collected: Collected, reader: Reader) -> bytes:
+    primary = None
+    if reader.part != Part.WHOLE:
+        proposed = delivery.primary_of(found, collected)
+        primary = await store.settle_primary(found.build_id, proposed)
+    await sync_to_async(_mark_fetched)(found, collected, reader.version)
+    return delivery.render(found, collected, reader, primary)
 
 
-def _mark_fetched(found: Delivery, collected: Collected, version: Version) -> None:
-    """Remember that a viewer came. The worker's own record may still be on its way."""
-    has_images = any(
+def _mark_fetched(
+    found: Delivery, collected: Collected | None, version: Version | None
+) -> None:
+    """Remember that a viewer came. The worker's own record may still be on its way.
+
+    Without anything ``collected``, the manifest was sent to the hub as it is.
+    """
+    has_images = collected is None or any(
         answer.state in ArchiveOutcome.WITH_IMAGES
         for answer in collected.answers.values()
     )
@@ -100,7 +136,7 @@ def _mark_fetched(found: Delivery, collected: Collected, version: Version) -> No
         "fetched": timezone.now(),
         "viewer": f"Weasis {'.'.join(map(str, version))}" if version else "",
     }
-    if has_images and collected.is_done:
+    if has_images and (collected is None or collected.is_done):
         # It may be revoked at this very moment.
         revoked = When(state=Launch.State.REVOKED, then=Value(Launch.State.REVOKED))
         values["state"] = Case(revoked, default=Value(Launch.State.FETCHED))

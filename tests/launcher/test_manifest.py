@@ -11,6 +11,7 @@ from launcher.manifest import (
     DECLARATION,
     NAMESPACE,
     ArcQuery,
+    Form,
     Message,
     Severity,
     fold_duplicates,
@@ -106,7 +107,7 @@ def test_render_puts_a_message_before_the_patients():
 
 
 def test_render_gives_every_instance_its_path_for_wado_rs():
-    query = parse(arc_query(make_study(), is_dicomweb=True)).find("arcQuery")
+    query = parse(arc_query(make_study(), form=Form.WADO_RS)).find("arcQuery")
 
     assert query.get("queryMode") == "DICOM_WEB"
     path = "/studies/1.2/series/1.2.1/instances/1.2.1.1"

@@ -1,0 +1,140 @@
+"""How the images of one archive reach one viewer: from where, and in which form.
+
+Decided when the manifest is asked for, from the archive, the template of the launch and
+the version of Weasis that asks. The administrator's preview shows the same decision.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from archives.models import Archive
+from launcher.manifest import Form
+from launcher.models import LaunchTemplate
+
+Version = tuple[int, int, int]
+
+# The first Weasis that fetches by WADO-RS where an arcQuery says so, and the first that
+# fetches series whole.
+WADO_RS_SINCE: Final[Version] = (4, 7, 0)
+WADO_RS_SERIES_SINCE: Final[Version] = (4, 7, 2)
+
+# Weasis stops at a base address with one of these.
+_NOT_IN_URI = re.compile(r'[\s{}<>"|\\^`]')
+_WANTED = LaunchTemplate.Retrieval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieval:
+    """``is_direct``: from the archive itself, not through the hub. ``why`` is a sentence."""
+
+    form: Form
+    is_direct: bool
+    why: str
+
+
+def retrieval_of(
+    archive: Archive, template: LaunchTemplate, version: Version | None
+) -> tuple[Form, str]:
+    """The form, and in plain words from where the images come and why."""
+    chosen = choose(archive, template, version)
+    return chosen.form, chosen.why
+
+
+def choose(
+    archive: Archive, template: LaunchTemplate, version: Version | None
+) -> Retrieval:
+    """An unknown version (``None``) gets what every version of Weasis understands."""
+    if template.retrieval == _WANTED.FILES:
+        why = f"The template asks for files, and the hub has one for each image of {archive.name}."
+        return Retrieval(form=Form.FILES, is_direct=False, why=why)
+    hindrance = _why_not_direct(archive, template)
+    if hindrance:
+        return _through_hub(archive, hindrance)
+    return _direct(archive, template, version)
+
+
+def _through_hub(archive: Archive, reason: str) -> Retrieval:
+    why = f"The images of {archive.name} go through the hub, by WADO-URI: {reason}."
+    return Retrieval(form=Form.WADO_URI, is_direct=False, why=why)
+
+
+def _why_not_direct(archive: Archive, template: LaunchTemplate) -> str:
+    """Why viewers can't be sent to the archive itself; empty if they can."""
+    is_direct = archive.images == Archive.Images.DIRECT
+    if template.images:
+        is_direct = template.images == LaunchTemplate.Images.DIRECT
+        if not is_direct:
+            return "the template says so"
+    if not is_direct:
+        return "the archive's settings say so"
+    if archive.authentication != Archive.Authentication.NONE:
+        return "viewers would need its password"
+    if archive.client_certificate:
+        return "viewers would need its client certificate"
+    is_dicomweb = archive.protocol == Archive.Protocol.DICOMWEB
+    addresses = [archive.wado_uri_url, archive.url if is_dicomweb else ""]
+    if not any(addresses):
+        return "viewers can't fetch images by DIMSE, and it has no WADO-URI address"
+    if any(map(_NOT_IN_URI.search, addresses)):
+        return "its address has characters that Weasis can't read"
+    return ""
+
+
+def _direct(
+    archive: Archive, template: LaunchTemplate, version: Version | None
+) -> Retrieval:
+    wanted = template.retrieval
+    problem = _why_not_wado_rs(archive, template, version)
+    has_wado_uri = bool(archive.wado_uri_url)
+    wants_rs = wanted in {_WANTED.WADO_RS, _WANTED.WADO_RS_SERIES}
+    if wants_rs or (wanted == _WANTED.AUTO and not has_wado_uri):
+        if not problem:
+            return _by_wado_rs(archive, wanted, version)
+        reason = problem
+    elif has_wado_uri and wanted == _WANTED.AUTO:
+        reason = "it has an address for it, and every version of Weasis reads it"
+    else:
+        reason = "the template asks for it"
+    if has_wado_uri:
+        why = f"The images of {archive.name} come from the archive, by WADO-URI: {reason}."
+        return Retrieval(form=Form.WADO_URI, is_direct=True, why=why)
+    missing = "the archive has no WADO-URI address of its own"
+    return _through_hub(archive, f"{reason}, and {missing}")
+
+
+def _why_not_wado_rs(
+    archive: Archive, template: LaunchTemplate, version: Version | None
+) -> str:
+    if archive.protocol != Archive.Protocol.DICOMWEB:
+        return "it has no WADO-RS"
+    if template.override_tags:
+        return "Weasis can't overwrite tags in images it fetches by WADO-RS"
+    if version is None:
+        return "it is not known whether the viewer can fetch by WADO-RS"
+    if version < WADO_RS_SINCE:
+        return f"Weasis {_text(version)} can't fetch by WADO-RS"
+    return ""
+
+
+def _by_wado_rs(archive: Archive, wanted: str, version: Version | None) -> Retrieval:
+    start = f"The images of {archive.name} come from the archive, by WADO-RS, "
+    form = Form.WADO_RS
+    if wanted != _WANTED.WADO_RS_SERIES:
+        reason = "the template asks for it"
+        if wanted == _WANTED.AUTO:
+            reason = "the archive has no WADO-URI address"
+        why = f"{start}image by image: {reason}."
+    elif version is not None and version >= WADO_RS_SERIES_SINCE:
+        form = Form.WADO_RS_SERIES
+        why = f"{start}whole series at a time: the template asks for it."
+    else:
+        since = _text(WADO_RS_SERIES_SINCE)
+        why = f"{start}image by image: only Weasis {since} fetches whole series."
+    return Retrieval(form=form, is_direct=True, why=why)
+
+
+def _text(version: Version) -> str:
+    return ".".join(map(str, version))
