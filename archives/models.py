@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Collection
+from typing import Any, Self
 
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.core.exceptions import ValidationError
@@ -10,7 +11,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
-from archives.certificates import certificates_problem, key_problem
+from archives import presets
 from archives.clients.base import (
     Deadlines,
     DicomWebEndpoint,
@@ -23,6 +24,8 @@ from archives.clients.base import (
 )
 from archives.errors import ArchiveRefusedError
 from archives.fields import EncryptedTextField, SecretUnreadableError
+from archives.presets import Preset, preset_of
+from archives.rules import problems, split_names
 from archives.validators import validate_ae_title, validate_base_url, validate_host
 
 # What only one protocol uses; everything else is asked for both.
@@ -63,6 +66,13 @@ def all_identifiers() -> list[str]:
     return list(Identifier.values)
 
 
+def validate_identifiers(value: Any) -> None:
+    known = Identifier.values
+    is_list = isinstance(value, list) and bool(value)
+    if not is_list or any(one not in known for one in value):
+        raise ValidationError(f"Choose at least one of {', '.join(known)}.")
+
+
 class ArchiveQuerySet(models.QuerySet["Archive"]):
     def enabled(self) -> Self:
         return self.filter(is_enabled=True)
@@ -78,6 +88,24 @@ class ArchiveQuerySet(models.QuerySet["Archive"]):
         groups = user.groups.all() if isinstance(user, User) else Group.objects.none()
         allowed = Q(groups__isnull=True) | Q(groups__in=groups)
         return self.enabled().filter(allowed).distinct()
+
+    def names_taken(self, archive: Archive) -> dict[str, str]:
+        """Errors by field, for names of an archive that mean another one already."""
+        owners = {
+            name: other
+            for other in self.exclude(pk=archive.pk).only("slug", "previous_names")
+            for name in other.names
+        }
+        errors = {}
+        if archive.slug in owners:
+            other = owners[archive.slug].slug
+            errors["slug"] = f"This is a name of the archive {other} already."
+        for name in archive.names[1:]:
+            if name in owners:
+                errors["previous_names"] = (
+                    f"{name} is a name of the archive {owners[name].slug} already."
+                )
+        return errors
 
 
 class Archive(models.Model):
@@ -137,6 +165,7 @@ class Archive(models.Model):
     preset = models.CharField(
         "product",
         max_length=24,
+        choices=presets.choices,
         blank=True,
         default="",
         help_text="What the archive runs: the hub then knows its limits and habits.",
@@ -144,6 +173,7 @@ class Archive(models.Model):
     identifiers = models.JSONField(
         "identifiers",
         default=all_identifiers,
+        validators=[validate_identifiers],
         help_text="What launches may name studies of this archive by.",
     )
     is_enabled = models.BooleanField("enabled", default=True)
@@ -305,61 +335,28 @@ class Archive(models.Model):
     def clean(self) -> None:
         """Errors for the fields the chosen protocol needs; resets those it can't use."""
         self.reset_unused_fields()
-        errors: dict[str, str] = {}
-        if self.protocol == self.Protocol.DIMSE:
-            for field in ("host", "port", "called_ae_title", "calling_ae_title"):
-                if not getattr(self, field):
-                    errors[field] = "A DIMSE archive needs this."
-        elif self.protocol == self.Protocol.DICOMWEB:
-            errors |= self._dicomweb_errors()
-        errors |= self._certificate_errors()
-        errors |= self._direct_image_errors()
-        if errors:
+        self.previous_names = ", ".join(split_names(self.previous_names))
+        if self.protocol and not self.preset:
+            self.preset = self.protocol  # its generic product
+        if errors := problems(self):
             raise ValidationError(errors)
 
-    def _dicomweb_errors(self) -> dict[str, str]:
-        errors = {}
-        if not self.url:
-            errors["url"] = "A DICOMweb archive needs this."
-        for field in ("url", "wado_uri_url"):
-            if set("?#") & set(getattr(self, field)):
-                errors[field] = "Leave out everything from ? or # on."
-        if self.authentication == self.Authentication.BASIC and not self.username:
-            errors["username"] = "Basic authentication needs a user name."
-        if self.authentication == self.Authentication.BEARER and not self.bearer_token:
-            errors |= {"bearer_token": "Bearer authentication needs a token."}
-        return errors
+    def validate_unique(self, exclude: Collection[str] | None = None) -> None:
+        """Slugs and previous names together mean one archive each."""
+        super().validate_unique(exclude)
+        errors = Archive.objects.names_taken(self)
+        if errors := {k: v for k, v in errors.items() if k not in (exclude or ())}:
+            raise ValidationError(errors)
 
-    def _certificate_errors(self) -> dict[str, str]:
-        problems = {}
-        if self.ca_certificates:
-            problems["ca_certificates"] = certificates_problem(self.ca_certificates)
-        if bool(self.client_certificate) != bool(self.client_key):
-            missing = "client_key" if self.client_certificate else "client_certificate"
-            problems[missing] = "A client certificate and its private key go together."
-        elif self.client_certificate:
-            problems["client_certificate"] = certificates_problem(
-                self.client_certificate
-            )
-            problems["client_key"] = key_problem(
-                self.client_key, self.client_certificate
-            )
-        return {field: problem for field, problem in problems.items() if problem}
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What ``archive=…`` may call it: the slug, then its previous names."""
+        return (self.slug, *split_names(self.previous_names))
 
-    def _direct_image_errors(self) -> dict[str, str]:
-        if self.images != self.Images.DIRECT:
-            return {}
-        if self.protocol == self.Protocol.DIMSE and not self.wado_uri_url:
-            return {
-                "images": "Weasis can't fetch images by DIMSE. Choose “Through the hub”, "
-                "or give the archive's WADO-URI address."
-            }
-        if self.authentication != self.Authentication.NONE:
-            return {
-                "images": "Viewers would need the archive's password. Choose “Through "
-                "the hub”, or an archive without authentication."
-            }
-        return {}
+    @property
+    def product(self) -> Preset:
+        """What is known of the product it runs; of its protocol, if that is not known."""
+        return preset_of(self.preset, self.protocol)
 
     @property
     def address(self) -> str:
@@ -439,6 +436,7 @@ class Archive(models.Model):
             deadlines=deadlines,
             maximum_connections=self.maximum_associations,
             page_size=self.page_size,
+            quirks=self.product.quirks,
         )
 
     def _dimse_endpoint(self, deadlines: Deadlines) -> DimseEndpoint:

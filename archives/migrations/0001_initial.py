@@ -2,6 +2,7 @@
 
 import archives.fields
 import archives.models
+import archives.presets
 import archives.validators
 import django.core.validators
 import re
@@ -25,8 +26,8 @@ class Migration(migrations.Migration):
                 ('slug', models.SlugField(help_text='Short name in addresses, such as archive=main. Changing it breaks links.', max_length=40, unique=True)),
                 ('previous_names', models.CharField(blank=True, help_text='Other names that archive=… may use, separated by commas: those of archives that moved here, say.', max_length=500)),
                 ('protocol', models.CharField(choices=[('dimse', 'DIMSE (C-FIND, C-GET)'), ('dicomweb', 'DICOMweb (QIDO-RS, WADO-RS)')], max_length=8)),
-                ('preset', models.CharField(blank=True, default='', help_text='What the archive runs: the hub then knows its limits and habits.', max_length=24, verbose_name='product')),
-                ('identifiers', models.JSONField(default=archives.models.all_identifiers, help_text='What launches may name studies of this archive by.', verbose_name='identifiers')),
+                ('preset', models.CharField(blank=True, choices=archives.presets.choices, default='', help_text='What the archive runs: the hub then knows its limits and habits.', max_length=24, verbose_name='product')),
+                ('identifiers', models.JSONField(default=archives.models.all_identifiers, help_text='What launches may name studies of this archive by.', validators=[archives.models.validate_identifiers], verbose_name='identifiers')),
                 ('is_enabled', models.BooleanField(default=True, verbose_name='enabled')),
                 ('position', models.PositiveSmallIntegerField(default=0, help_text='Archives with lower numbers come first.', verbose_name='order')),
                 ('images', models.CharField(choices=[('gateway', 'Through the hub (recommended)'), ('direct', 'Straight from the archive')], default='gateway', help_text='Through the hub, viewers need no password for the archive and only get the images of their launch. Straight from the archive needs an archive that asks for no password.', max_length=7)),

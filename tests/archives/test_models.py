@@ -5,7 +5,9 @@ from django.contrib.auth.models import AnonymousUser, Group, User
 from django.core.exceptions import ValidationError
 
 from archives.clients import DicomWebEndpoint, DimseEndpoint
+from archives.clients.base import Quirks
 from archives.models import Archive
+from archives.presets import PRESETS
 from archives.validators import validate_host
 from tests.archives.clients.test_tls import make_certificate
 from tests.factories import make_dimse_archive
@@ -15,10 +17,13 @@ _, OTHER_KEY = make_certificate()
 
 
 def dimse(**values):
-    defaults = {"host": "pacs.example.org", "port": 104, "called_ae_title": "PACS"}
-    return Archive(
-        name="Main PACS", slug="main", protocol="dimse", **(defaults | values)
-    )
+    defaults = {
+        "slug": "main",
+        "host": "pacs.example.org",
+        "port": 104,
+        "called_ae_title": "PACS",
+    }
+    return Archive(name="Main PACS", protocol="dimse", **(defaults | values))
 
 
 def dicomweb(**values):
@@ -251,3 +256,102 @@ def test_address_is_what_administrators_type():
     assert dimse().address == "PACS@pacs.example.org:104"
     assert dimse(host="::1").address == "PACS@[::1]:104"
     assert dicomweb().address == "https://pacs.example.org/dicom-web"
+
+
+# Products, names and identifiers
+
+
+def test_archive_without_a_product_is_the_generic_one_of_its_protocol():
+    for archive in (dimse(), dicomweb()):
+        assert archive.product.slug == archive.protocol
+        assert not errors_of(archive)
+        assert archive.preset == archive.protocol
+
+
+def test_quirks_of_the_product_reach_the_client():
+    endpoint = dicomweb(preset="azure").endpoint()
+
+    assert endpoint.quirks == PRESETS["azure"].quirks
+    assert endpoint.quirks.studies_per_page == 200
+    assert dicomweb().endpoint().quirks == Quirks()
+
+
+def test_product_must_speak_the_protocol():
+    assert list(errors_of(dimse(preset="google"))) == ["preset"]
+    assert list(errors_of(dicomweb(preset="dimse"))) == ["preset"]
+    assert list(errors_of(dicomweb(preset="no product"))) == ["preset"]
+    assert not errors_of(dimse(preset="orthanc"))
+
+
+def test_images_do_not_come_straight_from_a_product_that_has_no_way():
+    assert list(errors_of(dicomweb(preset="healthimaging", images="direct"))) == [
+        "images"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        ("", ()),
+        ("old", ("old",)),
+        (" old , PACS_2,old,, 1001 ", ("old", "PACS_2", "1001")),
+    ],
+)
+def test_previous_names_are_a_list_with_commas(written, names):
+    archive = dimse(previous_names=written)
+
+    assert not errors_of(archive)
+    assert archive.names == ("main", *names)
+
+
+@pytest.mark.parametrize("written", ["old pacs", "a;b", "é", "x" * 41, "a/b"])
+def test_previous_names_are_short_and_plain(written):
+    assert list(errors_of(dimse(previous_names=written))) == ["previous_names"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"slug": "old"}, "slug"),
+        ({"previous_names": "web"}, "previous_names"),
+        ({"previous_names": "else, older"}, "previous_names"),
+    ],
+)
+def test_name_means_one_archive(values, field):
+    dicomweb(previous_names="old, older").save()
+
+    with pytest.raises(ValidationError) as caught:
+        dimse(**values).full_clean()
+
+    assert list(caught.value.message_dict) == [field]
+    assert "archive web" in caught.value.messages[0]
+
+
+@pytest.mark.django_db
+def test_archive_may_keep_its_own_names():
+    archive = dimse(previous_names="old, older")
+    archive.save()
+
+    archive.full_clean()
+
+    assert archive.previous_names == "old, older"
+
+
+@pytest.mark.parametrize("chosen", [[], ["patientID", "what"], "patientID", None, [[]]])
+def test_launches_need_an_identifier(chosen):
+    assert list(errors_of(dimse(identifiers=chosen))) == ["identifiers"]
+
+
+@pytest.mark.parametrize(
+    "written", ["&anonymize=yes", "&a=1&b=", "&x=%2F.1,2:3", "&a.b-c_d=~*+"]
+)
+def test_wado_parameters_are_parts_of_a_query(written):
+    assert not errors_of(dicomweb(wado_parameters=written))
+
+
+@pytest.mark.parametrize(
+    "written", ["anonymize=yes", "&", "&a", "?a=b", "&a=b c", '&a="', "&a=%", "&a=<"]
+)
+def test_wado_parameters_that_break_an_address_are_refused(written):
+    assert list(errors_of(dicomweb(wado_parameters=written))) == ["wado_parameters"]
