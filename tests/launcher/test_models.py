@@ -1,5 +1,6 @@
 """Launch templates, launches and API clients: their rules, tokens and rights."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -8,9 +9,10 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from archives.entities import Selection
+from archives.entities import PatientIdentifier, Selection, StudyFilter
 from archives.models import Archive
 from launcher import weasis
+from launcher.criteria import CriteriaError, ForbiddenError, LaunchExtras
 from launcher.models import ApiClient, Build, Launch, LaunchTemplate
 from launcher.tokens import digest, image_token
 from tests.factories import make_api_client, make_dicomweb_archive, make_dimse_archive
@@ -145,6 +147,193 @@ def test_uri_opens_a_manifest_where_weasis_can_not_ask_itself(hindrance):
     [command] = weasis.decode(template.uri(MANIFEST, selection, archives))
 
     assert command == f'$dicom:get -w "{MANIFEST}"'
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "message"),
+    [
+        ({"commands": "$dicom:close -p {patient}"}, "commands", "no {patient}"),
+        ({"http_tags": "X-A: b\nHost: c"}, "http_tags", "Line 2: Weasis can't"),
+        ({"allowed_properties": "a b"}, "allowed_properties", "Line 1: write the name"),
+        ({"allowed_commands": "close"}, "allowed_commands", "begins with $"),
+        ({"allowed_addresses": "example.org"}, "allowed_addresses", "scheme and host"),
+        ({"transfer_syntax": "JPEG"}, "transfer_syntax", "not a UID"),
+        ({"compression_rate": 80}, "compression_rate", "transfer syntax it is for"),
+        ({"override_tags": "PatientID"}, "override_tags", "0x00100010"),
+    ],
+)
+def test_template_names_what_weasis_can_not_read(values, field, message):
+    errors = errors_of(LaunchTemplate(name="Ward", slug="ward", **values))
+
+    assert list(errors) == [field]
+    assert message in errors[field][0]
+
+
+def test_tags_to_override_are_kept_as_weasis_reads_them():
+    template = LaunchTemplate(
+        name="A", slug="a", override_tags="0X00100010 , #00100020"
+    )
+
+    assert errors_of(template) == {}
+    assert template.override_tags == "0x00100010,#00100020"
+
+
+def test_uri_closes_the_patient_of_the_launch_and_names_the_user():
+    template = LaunchTemplate(
+        commands='$dicom:close -p "{patient_id}"\n$dicom:close -y {study_uid}',
+        properties="weasis.user {user}",
+    )
+    patient = Selection(patients=(PatientIdentifier(patient_id="42"),))
+
+    start = template.start(MANIFEST, patient, [], LaunchExtras(user="jane"))
+
+    assert weasis.decode(start.uri) == (
+        '$dicom:close -p "42"',
+        f'$dicom:get -w "{MANIFEST}"',
+        '$weasis:config pro="weasis.user jane"',
+    )
+    [left_out] = start.left_out
+    assert "does not say the Study Instance UID" in left_out
+
+
+def test_uri_opens_the_primary_study_first_where_there_may_be_others():
+    template = LaunchTemplate(opens_primary_study_first=True)
+    several = Selection(study_instance_uids=("1.2.3", "1.2.4"))
+
+    commands = weasis.decode(template.uri(MANIFEST, several, []))
+
+    assert commands == tuple(
+        f'$dicom:get -w "{url}"' for url in weasis.primary_first(MANIFEST)
+    )
+    [command] = weasis.decode(template.uri(MANIFEST, SELECTION, []))
+    assert command == f'$dicom:get -w "{MANIFEST}"'
+
+
+ASKED = LaunchExtras(
+    properties=("weasis.profile ward", "a.b c"),
+    commands=("weasis:ui -v", "$dicom:close  --all"),
+    cdb="https://weasis.example.org/app/",
+    wcfg="https://hub.example.org/conf?x=1",
+)
+ALLOWED = {
+    "allowed_properties": "weasis.profile\na.b",
+    "allowed_commands": "$weasis:ui -v\n$dicom:close --all",
+    "allowed_addresses": "https://weasis.example.org/\nhttps://hub.example.org/conf",
+}
+
+
+def test_links_add_what_the_template_allows():
+    template = LaunchTemplate(
+        **ALLOWED, commands="$weasis:ui -v", properties="weasis.profile er\nx y"
+    )
+
+    commands = weasis.decode(template.uri(MANIFEST, SELECTION, [], ASKED))
+
+    assert commands == (
+        "$weasis:ui -v",
+        "$dicom:close --all",
+        f'$dicom:get -w "{MANIFEST}"',
+        '$weasis:config cdb="https://weasis.example.org/app" '
+        'wcfg="https://hub.example.org/conf?x=1" '
+        'pro="weasis.profile ward" pro="a.b c" pro="x y"',
+    )
+
+
+@pytest.mark.parametrize("missing", ALLOWED)
+def test_links_add_nothing_else(missing):
+    template = LaunchTemplate(**(ALLOWED | {missing: ""}))
+
+    with pytest.raises(ForbiddenError) as error:
+        template.check_extras(ASKED)
+    with pytest.raises(ForbiddenError):
+        template.uri(MANIFEST, SELECTION, [], ASKED)
+
+    fields = {
+        "allowed_properties": ["pro", "pro"],
+        "allowed_commands": ["arg", "arg"],
+        "allowed_addresses": ["cdb", "wcfg"],
+    }
+    assert [problem.field for problem in error.value.problems] == fields[missing]
+    assert "administrator" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://weasis.example.org.evil.example/",
+        "https://weasis.example.org@evil.example/",
+        "https://weasis.example.org/app/../../x",
+        "https://weasis.example.org/app/%2e%2E/x",
+        "https://weasis.example.org/apple",
+        "https://weasis.example.org/app/..\\x",
+    ],
+)
+def test_address_of_a_link_stays_below_the_one_allowed(address):
+    template = LaunchTemplate(allowed_addresses="https://weasis.example.org/app")
+    template.check_extras(LaunchExtras(cdb="https://weasis.example.org/app/a"))
+
+    with pytest.raises(ForbiddenError):
+        template.check_extras(LaunchExtras(cdb=address))
+
+
+def test_property_that_is_allowed_must_still_be_carriable():
+    template = LaunchTemplate(allowed_properties="a.b")
+
+    for value in ('a.b "', "a.b $x", "a.b", "a.b " + "é" * 900):
+        with pytest.raises(CriteriaError) as error:
+            template.check_extras(LaunchExtras(properties=(value,)))
+        assert not isinstance(error.value, ForbiddenError)
+
+
+@pytest.mark.parametrize(
+    ("archive", "template", "expected"),
+    [
+        ({}, {}, "manifest"),
+        ({"preset": "dcm4chee"}, {"mode": "dicom_rs"}, "dicom_rs"),
+        ({"preset": "healthimaging-proxy"}, {"mode": "auto"}, "dicom_rs"),
+        ({"preset": "orthanc"}, {"mode": "auto"}, "manifest"),
+        ({"images": "gateway"}, {"mode": "dicom_rs"}, "manifest"),
+        (
+            {"images": "gateway"},
+            {"mode": "dicom_rs", "images": "direct"},
+            "dicom_rs",
+        ),
+        ({}, {"mode": "dicom_rs", "images": "gateway"}, "manifest"),
+        ({"authentication": "bearer"}, {"mode": "dicom_rs"}, "manifest"),
+        ({}, {"mode": "dicom_rs", "http_tags": "X-A: $"}, "manifest"),
+    ],
+)
+def test_mode_follows_template_and_archives(archive, template, expected):
+    values = {"images": "direct", "preset": "dicomweb"} | archive
+    web = make_dicomweb_archive("https://pacs.example.org/rs", **values)
+
+    start = LaunchTemplate(**template).start(MANIFEST, SELECTION, [web])
+
+    assert start.mode == expected
+    assert start.why.endswith(".")
+
+
+def test_filter_needs_a_manifest():
+    web = make_dicomweb_archive("https://pacs.example.org/rs", images="direct")
+    newest = replace(SELECTION, study_filter=StudyFilter(most_recent=1))
+
+    start = LaunchTemplate(mode="dicom_rs").start(MANIFEST, newest, [web])
+
+    assert start.mode == "manifest"
+
+
+def test_dicom_rs_has_the_habits_of_the_product_and_the_headers_of_the_template():
+    web = make_dicomweb_archive(
+        "https://pacs.example.org/rs", images="direct", preset="dcm4chee"
+    )
+    template = LaunchTemplate(mode="dicom_rs", http_tags="X-Site: north")
+
+    [command] = weasis.decode(template.uri(MANIFEST, SELECTION, [web]))
+
+    assert command == (
+        '$dicom:rs --url "https://pacs.example.org/rs" -r "studyUID=1.2.3" '
+        '--query-ext "&includedefaults=false" -H "X-Site: north"'
+    )
 
 
 # API clients
