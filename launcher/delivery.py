@@ -16,7 +16,7 @@ from django.conf import settings
 
 from archives.entities import Selection, Study
 from archives.models import Archive
-from launcher import manifest
+from launcher import manifest, template_lines
 from launcher.manifest import ArcQuery, Form, Message, Severity
 from launcher.models import ArchiveOutcome, Build, Launch, LaunchTemplate
 from launcher.retrieval import Version, choose
@@ -206,7 +206,7 @@ def arc_query(
         http_tags=(("Authorization", f"Bearer {delivery.image_token}"),),
         transfer_syntax=template.transfer_syntax,
         compression_rate=template.compression_rate,
-        override_tags=manifest.normal_tags(template.override_tags),
+        override_tags=",".join(template_lines.tags_of(template.override_tags)),
     )
     if not chosen.is_direct:
         return query
@@ -215,7 +215,7 @@ def arc_query(
     return replace(
         query,
         base_url=url.rstrip("/"),
-        http_tags=manifest.http_tags(template.http_tags),
+        http_tags=template_lines.http_tags_of(template.http_tags),
         additional_parameters=_parameters(archive.wado_parameters),
         needs_only_object=archive.wado_needs_only_object,
     )

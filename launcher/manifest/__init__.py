@@ -10,10 +10,6 @@ from launcher.manifest.arc_query import (
     Form,
     Message,
     Severity,
-    http_tag_problem,
-    http_tags,
-    normal_tags,
-    tags_problem,
 )
 from launcher.manifest.ordering import fold_duplicates, newest_first
 from launcher.manifest.rendering import DECLARATION, NAMESPACE, render, render_json
@@ -30,11 +26,7 @@ __all__ = [
     "Severity",
     "check_upload",
     "fold_duplicates",
-    "http_tag_problem",
-    "http_tags",
     "newest_first",
-    "normal_tags",
     "render",
     "render_json",
-    "tags_problem",
 ]

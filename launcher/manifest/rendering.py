@@ -52,7 +52,7 @@ def _root(arc_queries: Iterable[ArcQuery]) -> etree._Element:
 def _append_arc_query(root: etree._Element, arc_query: ArcQuery) -> None:
     element = etree.SubElement(root, "arcQuery", _arc_query_attributes(arc_query))
     for key, value in arc_query.http_tags:
-        etree.SubElement(element, "httpTag", {"key": key, "value": value})
+        _append(element, "httpTag", key=key, value=value)
     if arc_query.message:
         _append(
             element,
