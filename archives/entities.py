@@ -19,6 +19,7 @@ class Patient:
     patient_name: str = ""
     patient_birth_date: str = ""
     patient_sex: str = ""
+    universal_entity_id: str = ""  # of the issuer; only where it was asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,9 +194,10 @@ class WholeStudies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationStep:
-    """One line of "Verify connection"."""
+    """One line of "Verify connection"; a warning is one that works, but not for long."""
 
     name: str
     is_ok: bool
     message: str
     milliseconds: float
+    is_warning: bool = False

@@ -1,4 +1,4 @@
-"""Talking to DICOM archives: ``open_client(endpoint)`` and nothing else."""
+"""Talking to DICOM archives: ``open_client(endpoint)``, and what to make of answers."""
 
 from archives.clients.base import (
     ArchiveClient,
@@ -7,6 +7,7 @@ from archives.clients.base import (
     Endpoint,
 )
 from archives.clients.pool import close_connections
+from archives.clients.study_filter import newest_of_each_patient
 
 __all__ = [
     "ArchiveClient",
@@ -14,6 +15,7 @@ __all__ = [
     "DimseEndpoint",
     "Endpoint",
     "close_connections",
+    "newest_of_each_patient",
     "open_client",
 ]
 

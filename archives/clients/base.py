@@ -23,6 +23,7 @@ from archives.entities import (
     InstanceIdentifier,
     Selection,
     Series,
+    Study,
     StudyMatches,
     StudyQuery,
     VerificationStep,
@@ -191,8 +192,9 @@ class ArchiveClient(Protocol):
     async def verify(self) -> tuple[VerificationStep, ...]:
         """Reach the archive, echo (or query), find the newest study, retrieve one image.
 
-        Never raises ``ArchiveError``: the first step that fails says why in its message
-        and ends the list.
+        With TLS, its certificate is looked at; with HTTP, the archive's clock. Never
+        raises ``ArchiveError``: the first step that fails says why in its message and
+        ends the list.
         """
         ...
 
@@ -210,12 +212,22 @@ class ArchiveClient(Protocol):
         """All instances of a series; empty if the series is unknown."""
         ...
 
+    async def find_selected_studies(self, selection: Selection) -> tuple[Study, ...]:
+        """The studies that a selection names and its filter lets pass, without series.
+
+        With their modalities, where the archive lists them.
+        Only asked at STUDY level, but for what names no study (a series or an instance
+        alone), and for modalities that the archive does not list there.
+        """
+        ...
+
     async def find_whole_studies(
         self, selection: Selection, *, on_progress: ProgressCallback | None = None
     ) -> WholeStudies:
         """Everything a manifest needs, in the fewest queries the archive answers completely.
 
-        Answers that do not belong to the selection are dropped. Completeness is checked
+        Answers that do not belong to the selection are dropped, and nothing is asked of
+        studies that its filter does not let pass. Completeness is checked
         against Number of Study (or Series) Related Instances.
         """
         ...

@@ -33,6 +33,7 @@ SERIES_DESCRIPTION: Final = 0x0008103E
 PATIENT_NAME: Final = 0x00100010
 PATIENT_ID: Final = 0x00100020
 ISSUER_OF_PATIENT_ID: Final = 0x00100021
+ISSUER_OF_PATIENT_ID_QUALIFIERS: Final = 0x00100024  # a sequence of one item
 PATIENT_BIRTH_DATE: Final = 0x00100030
 PATIENT_SEX: Final = 0x00100040
 STUDY_INSTANCE_UID: Final = 0x0020000D
@@ -43,6 +44,7 @@ INSTANCE_NUMBER: Final = 0x00200013
 NUMBER_OF_STUDY_RELATED_SERIES: Final = 0x00201206
 NUMBER_OF_STUDY_RELATED_INSTANCES: Final = 0x00201208
 NUMBER_OF_SERIES_RELATED_INSTANCES: Final = 0x00201209
+UNIVERSAL_ENTITY_ID: Final = 0x00400032  # in that sequence
 
 PATIENT_ATTRIBUTES: Final = (
     PATIENT_NAME,
@@ -88,6 +90,7 @@ def patient_of(attributes: Attributes) -> Patient:
         patient_name=get(PATIENT_NAME, ""),
         patient_birth_date=get(PATIENT_BIRTH_DATE, ""),
         patient_sex=get(PATIENT_SEX, ""),
+        universal_entity_id=get(UNIVERSAL_ENTITY_ID, ""),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from archives.clients.patient_check import is_of_patient
 from archives.entities import (
     Instance,
     InstanceIdentifier,
@@ -23,12 +24,13 @@ from archives.entities import (
 def belongs(study: Study, selection: Selection) -> bool:
     """Whether the selection names the study, as a whole or by something in it.
 
+    Never if it is of another person than the selection says.
     A series or instance that was selected without its study is recognised only when it
     is in ``study.series``.
     """
     parts: tuple[SeriesIdentifier | InstanceIdentifier, ...]
     parts = (*selection.series, *selection.instances)
-    return (
+    return is_of_patient(study.patient, selection.study_filter) and (
         belongs_whole(study, selection)
         or any(study.study_instance_uid == part.study_instance_uid for part in parts)
         or bool(restrict(study, selection).series)
@@ -52,15 +54,22 @@ def belongs_whole(study: Study, selection: Selection) -> bool:
 def is_same_patient(patient: Patient, wanted: PatientIdentifier) -> bool:
     """Equal Patient IDs; equal issuers too, where both are known."""
     wanted_id = wanted.patient_id.strip()
-    issuers = {
-        patient.issuer_of_patient_id.strip(),
-        wanted.issuer_of_patient_id.strip(),
-    }
     return (
         bool(wanted_id)
         and patient.patient_id.strip() == wanted_id
-        and len(issuers - {""}) <= 1
+        and _is_same_issuer(patient, wanted)
     )
+
+
+def _is_same_issuer(patient: Patient, wanted: PatientIdentifier) -> bool:
+    """By the universal ID where both have one, else by any name that both have."""
+    known_id, wanted_id = (one.universal_entity_id.strip() for one in (patient, wanted))
+    if known_id and wanted_id:
+        return known_id == wanted_id
+    known = {known_id, patient.issuer_of_patient_id.strip()} - {""}
+    # Some archives have the universal ID where the name belongs.
+    names = {wanted_id, wanted.issuer_of_patient_id.strip()} - {""}
+    return not known or not names or not known.isdisjoint(names)
 
 
 def is_near_miss(study: Study, selection: Selection) -> bool:
@@ -69,6 +78,8 @@ def is_near_miss(study: Study, selection: Selection) -> bool:
     The issuer is not asked for, because archives that keep none would find nothing, and
     an archive may match without regard to case (PS3.4 C.2.2.2.1).
     """
+    if not is_of_patient(study.patient, selection.study_filter):
+        return False
     patient_id = study.patient.patient_id.strip().casefold()
     accession_number = study.accession_number.strip().casefold()
     return any(
@@ -78,6 +89,11 @@ def is_near_miss(study: Study, selection: Selection) -> bool:
         accession_number == wanted.strip().casefold()
         for wanted in selection.accession_numbers
     )
+
+
+def asks_universal_ids(selection: Selection) -> bool:
+    """Whether answers must tell the universal ID of the issuer."""
+    return any(wanted.universal_entity_id for wanted in selection.patients)
 
 
 def restrict(study: Study, selection: Selection) -> Study:

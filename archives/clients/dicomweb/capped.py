@@ -15,10 +15,18 @@ from archives.clients.matches import STUDY_DATE, STUDY_INSTANCE_UID
 
 
 async def find_all_studies(
-    search: Search, keys: Parameters, tags: Iterable[int]
+    search: Search,
+    keys: Parameters,
+    tags: Iterable[int],
+    *,
+    first: str = "",
+    last: str = "",
 ) -> Answers:
-    """All studies with these keys, among which is no Study Date."""
-    return await _Ranges(search, keys, tuple(tags)).find()
+    """All studies with these keys, among which is no Study Date.
+
+    ``first`` and ``last`` are the days (DA) to ask for, without bound if empty.
+    """
+    return await _Ranges(search, keys, tuple(tags)).find(first, last)
 
 
 class _Ranges:
@@ -28,13 +36,13 @@ class _Ranges:
         self._tags = tags
         self._limit = 0
 
-    async def find(self) -> Answers:
-        answers = await self._find(self._keys)
+    async def find(self, first: str, last: str) -> Answers:
+        answers = await self._find(self._within(first, last))
         memory = self._search.memory
         self._limit = len(answers.matches)
         if self._limit <= memory.studies_at_once or len(_days(answers)) < 2:
             return answers
-        everything = await self._halves(answers, "", "")
+        everything = await self._halves(answers, first, last)
         if len(everything.matches) == self._limit:
             memory.studies_at_once = self._limit
         else:
@@ -57,7 +65,7 @@ class _Ranges:
         return Answers(list(matches.values()), is_truncated)
 
     async def _between(self, first: str, last: str) -> Answers:
-        answers = await self._find([*self._keys, ("StudyDate", f"{first}-{last}")])
+        answers = await self._find(self._within(first, last))
         days = _days(answers)
         if len(answers.matches) < self._limit or not days:
             return answers
@@ -67,6 +75,11 @@ class _Ranges:
             answers.is_truncated = True
             return answers
         return await self._halves(answers, first, last)
+
+    def _within(self, first: str, last: str) -> Parameters:
+        if not first and not last:
+            return self._keys
+        return [*self._keys, ("StudyDate", f"{first}-{last}")]
 
     async def _find(self, keys: Parameters) -> Answers:
         return await self._search.find(Level.STUDIES, "studies", keys, self._tags)

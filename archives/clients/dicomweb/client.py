@@ -14,7 +14,10 @@ from archives.clients.dicomweb.named_studies import STUDY_TAGS
 from archives.clients.dicomweb.retrieval import retrieve_instance
 from archives.clients.dicomweb.search import Answers, Level, Search, path_to
 from archives.clients.dicomweb.verification import verify
-from archives.clients.dicomweb.whole_studies import find_whole_studies
+from archives.clients.dicomweb.whole_studies import (
+    find_selected_studies,
+    find_whole_studies,
+)
 from archives.clients.http import HttpSession
 from archives.clients.matches import (
     SERIES_INSTANCE_UID,
@@ -104,6 +107,10 @@ class DicomWebClient:
             for match in found
             if match.get(SERIES_INSTANCE_UID) in (None, "", series_instance_uid)
         )
+
+    async def find_selected_studies(self, selection: Selection) -> tuple[Study, ...]:
+        async with self._http.deadline():
+            return await find_selected_studies(Search(self._http), selection)
 
     async def find_whole_studies(
         self, selection: Selection, *, on_progress: ProgressCallback | None = None

@@ -11,10 +11,12 @@ from typing import Final
 
 from archives.clients.matches import (
     INSTANCE_NUMBER,
+    ISSUER_OF_PATIENT_ID_QUALIFIERS,
     NUMBER_OF_SERIES_RELATED_INSTANCES,
     NUMBER_OF_STUDY_RELATED_INSTANCES,
     NUMBER_OF_STUDY_RELATED_SERIES,
     SERIES_NUMBER,
+    UNIVERSAL_ENTITY_ID,
 )
 
 JsonObject = Mapping[str, object]
@@ -118,16 +120,33 @@ def _end_of_space(text: str, position: int) -> int:
 
 
 def attributes_of(json_object: JsonObject, tags: Iterable[int]) -> dict[int, str]:
-    """The named attributes, as ``matches`` wants them; absent ones are left out."""
+    """The named attributes, as ``matches`` wants them; absent ones are left out.
+
+    The universal ID of an issuer is read from the sequence it is in.
+    """
     attributes = {}
     for tag in tags:
-        key = _key(tag)
-        element = json_object.get(key)
-        if element is None:
-            element = json_object.get(key.lower())
+        parent = json_object
+        if tag == UNIVERSAL_ENTITY_ID:
+            parent = _first_item(json_object, ISSUER_OF_PATIENT_ID_QUALIFIERS)
+        element = _element(parent, tag)
         if element is not None:
             attributes[tag] = _text(element, is_integer=tag in _INTEGERS)
     return attributes
+
+
+def _element(json_object: JsonObject, tag: int) -> object:
+    key = _key(tag)
+    element = json_object.get(key)
+    return json_object.get(key.lower()) if element is None else element
+
+
+def _first_item(json_object: JsonObject, sequence: int) -> JsonObject:
+    """Of a sequence; empty if there is none."""
+    element = _element(json_object, sequence)
+    items = element.get("Value") if isinstance(element, dict) else None
+    item = items[0] if isinstance(items, list) and items else None
+    return item if isinstance(item, dict) else {}
 
 
 @cache

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from archives.clients.base import Progress, ProgressCallback
 from archives.clients.dicomweb.contents import StudyContents
-from archives.clients.dicomweb.named_studies import find_named_studies, name_studies
+from archives.clients.dicomweb.named_studies import find_named_studies
+from archives.clients.dicomweb.relational import name_studies
 from archives.clients.dicomweb.search import Search
 from archives.clients.parallel import run_all
 from archives.clients.selection import belongs_whole, restrict
@@ -41,6 +42,14 @@ async def find_whole_studies(
         missing_instances=missing,
         dropped_studies=len(named.dropped),
     )
+
+
+async def find_selected_studies(
+    search: Search, selection: Selection
+) -> tuple[Study, ...]:
+    selection = await name_studies(search, selection)
+    named = await find_named_studies(search, selection)
+    return tuple(named.studies.values())
 
 
 class _Counter:

@@ -19,13 +19,17 @@ from archives.clients.dimse.keys import (
 from archives.clients.dimse.queries import Queries, within
 from archives.clients.dimse.retrievals import retrieve_instance
 from archives.clients.dimse.verification import verify
-from archives.clients.dimse.whole_studies import find_whole_studies
+from archives.clients.dimse.whole_studies import (
+    find_selected_studies,
+    find_whole_studies,
+)
 from archives.clients.matches import instance_of, series_of, study_of
 from archives.entities import (
     Instance,
     InstanceIdentifier,
     Selection,
     Series,
+    Study,
     StudyMatches,
     StudyQuery,
     VerificationStep,
@@ -99,6 +103,10 @@ class DimseClient:
         unique = {one.sop_instance_uid: one for one in instances}
         unique.pop("", None)
         return tuple(unique.values())
+
+    async def find_selected_studies(self, selection: Selection) -> tuple[Study, ...]:
+        async with within(self.endpoint):
+            return await find_selected_studies(self.endpoint, selection)
 
     async def find_whole_studies(
         self, selection: Selection, *, on_progress: ProgressCallback | None = None

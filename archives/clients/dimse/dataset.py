@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Final
 
 from archives.clients import matches as tags
@@ -63,6 +64,7 @@ _VRS: Final = {
     tags.PATIENT_NAME: b"PN",
     tags.PATIENT_ID: b"LO",
     tags.ISSUER_OF_PATIENT_ID: b"LO",
+    tags.ISSUER_OF_PATIENT_ID_QUALIFIERS: b"SQ",
     tags.PATIENT_BIRTH_DATE: b"DA",
     tags.PATIENT_SEX: b"CS",
     tags.STUDY_INSTANCE_UID: b"UI",
@@ -73,6 +75,7 @@ _VRS: Final = {
     tags.NUMBER_OF_STUDY_RELATED_SERIES: b"IS",
     tags.NUMBER_OF_STUDY_RELATED_INSTANCES: b"IS",
     tags.NUMBER_OF_SERIES_RELATED_INSTANCES: b"IS",
+    tags.UNIVERSAL_ENTITY_ID: b"UT",
 }
 
 
@@ -86,11 +89,33 @@ def _swapped(tag: int) -> int:
 
 
 _WANTED: Final = {_swapped(tag): tag for tag in _VRS}
+_QUALIFIERS: Final = _swapped(tags.ISSUER_OF_PATIENT_ID_QUALIFIERS)
 
 
 def read_elements(data: bytes, *, is_explicit: bool) -> dict[int, bytes]:
-    """The elements that entities are made of. Raises ``DatasetError``."""
-    return _read_explicit(data) if is_explicit else _read_implicit(data)
+    """The elements that entities are made of. Raises ``DatasetError``.
+
+    What identifies the issuer of the Patient ID is there as if it were no sequence.
+    """
+    read = _read_explicit if is_explicit else _read_implicit
+    found = read(data)
+    qualifiers = found.pop(tags.ISSUER_OF_PATIENT_ID_QUALIFIERS, b"")
+    if qualifiers:
+        with suppress(DatasetError):  # it is of no use then, but the answer is
+            item = read(_first_item(qualifiers, is_explicit=is_explicit))
+            found[tags.UNIVERSAL_ENTITY_ID] = item.get(tags.UNIVERSAL_ENTITY_ID, b"")
+    return found
+
+
+def _first_item(data: bytes, *, is_explicit: bool) -> bytes:
+    """The content of the first item of a sequence (PS3.5 7.5); empty if it has none."""
+    tag, length, start = _item_header(data, 0)
+    if tag != _ITEM:
+        return b""
+    if length == _UNDEFINED:
+        end = _skip_item(data, start, is_explicit=is_explicit, depth=0)
+        return data[start : end - _TAG_AND_LENGTH.size]
+    return data[start : start + length]
 
 
 class AnswerDecoder:
@@ -148,7 +173,10 @@ def _encode_elements(
         vr = _VRS[tag]
         if len(value) % 2:
             value += b"\0" if vr == b"UI" else b" "
-        if is_explicit:
+        if is_explicit and vr in _LONG_VRS:
+            yield _TAG_VR_LENGTH.pack(_swapped(tag), vr, 0)
+            yield _LENGTH.pack(len(value)) + value
+        elif is_explicit:
             yield _TAG_VR_LENGTH.pack(_swapped(tag), vr, len(value)) + value
         else:
             yield _TAG_AND_LENGTH.pack(_swapped(tag), len(value)) + value
@@ -162,7 +190,10 @@ def _read_implicit(data: bytes) -> dict[int, bytes]:
         swapped, length = unpack(data, position)
         position += 8
         if length == _UNDEFINED:
+            start = position
             position = _skip_items(data, position, is_explicit=False, depth=0)
+            if swapped == _QUALIFIERS:
+                found[_WANTED[swapped]] = data[start:position]
             continue
         stop = position + length
         if stop > end:
@@ -192,8 +223,11 @@ def _read_explicit(data: bytes) -> dict[int, bytes]:
                 continue
         swapped, vr, position, length = _explicit_header(data, position)
         if length == _UNDEFINED:
+            start = position
             is_explicit = vr != b"UN"  # PS3.5 6.2.2: the items of UN are implicit
             position = _skip_items(data, position, is_explicit=is_explicit, depth=0)
+            if swapped == _QUALIFIERS and is_explicit:
+                found[_WANTED[swapped]] = data[start:position]
             continue
         stop = position + length
         if stop > end:

@@ -30,6 +30,9 @@ STUDY_KEYS: Final = _asked(
 _SEARCHED_STUDY_KEYS: Final = STUDY_KEYS | _asked(
     tags.MODALITIES_IN_STUDY, tags.NUMBER_OF_STUDY_RELATED_SERIES
 )
+# What they are left out for, asked where a selection needs it.
+MODALITIES_KEYS: Final = _asked(tags.MODALITIES_IN_STUDY)
+UNIVERSAL_ID_KEYS: Final = _asked(tags.ISSUER_OF_PATIENT_ID_QUALIFIERS)
 SERIES_KEYS: Final = _asked(
     tags.STUDY_INSTANCE_UID,
     *tags.SERIES_ATTRIBUTES,

@@ -7,7 +7,8 @@ from typing import Final
 
 from archives.clients import matches as tags
 from archives.clients.dimse.hierarchy import StudyNode
-from archives.clients.dimse.keys import Keys
+from archives.clients.dimse.keys import Keys, date_range
+from archives.clients.study_filter import days, only_modality
 from archives.entities import Selection
 
 # A query stays below 4 KiB, and an archive with long lists below its limits.
@@ -17,10 +18,14 @@ _INSTANCES_PER_QUERY: Final = 1000
 
 
 def searches(selection: Selection) -> Iterator[Keys]:
+    """Keys of STUDY level queries; of a patient, with as much of the filter as they take."""
+    narrowing = {tags.STUDY_DATE: date_range(*days(selection.study_filter))}
+    if modality := only_modality(selection.study_filter):
+        narrowing[tags.MODALITIES_IN_STUDY] = modality
     # the issuer is compared in the answers: archives that keep none would find nothing
     for patient_id in dict.fromkeys(one.patient_id for one in selection.patients):
         if patient_id.strip():
-            yield {tags.PATIENT_ID: patient_id}
+            yield {tags.PATIENT_ID: patient_id, **narrowing}
     for accession_number in dict.fromkeys(selection.accession_numbers):
         if accession_number.strip():
             yield {tags.ACCESSION_NUMBER: accession_number}

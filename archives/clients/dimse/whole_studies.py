@@ -8,6 +8,8 @@ series by series, as every archive must support.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from archives.clients import matches as tags
 from archives.clients.base import DimseEndpoint, ProgressCallback, QueryRetrieveRoot
 from archives.clients.dimse.dataset import Elements
@@ -18,8 +20,6 @@ from archives.clients.dimse.keys import (
     MANIFEST_INSTANCE_KEYS,
     SERIES,
     SERIES_KEYS,
-    STUDY,
-    STUDY_KEYS,
     Keys,
     uid_list,
 )
@@ -27,8 +27,8 @@ from archives.clients.dimse.knowledge import knowledge_of
 from archives.clients.dimse.plan import chunks, searches, selected_parts, shares
 from archives.clients.dimse.queries import Queries, together
 from archives.clients.dimse.relational import resolve_parents
-from archives.clients.matches import study_of
-from archives.clients.selection import belongs_whole, is_near_miss, restrict
+from archives.clients.dimse.study_level import StudyLevel
+from archives.clients.selection import belongs_whole, restrict
 from archives.entities import Selection, Study, WholeStudies
 from archives.errors import ArchiveResponseError
 
@@ -38,39 +38,43 @@ async def find_whole_studies(
     selection: Selection,
     on_progress: ProgressCallback | None,
 ) -> WholeStudies:
-    search = _Search(endpoint, selection, on_progress)
+    queries = Queries(endpoint)
+    selection = await resolve_parents(queries, selection)
+    search = _Search(queries, selection, on_progress)
     await search.run()
     return search.result()
+
+
+async def find_selected_studies(
+    endpoint: DimseEndpoint, selection: Selection
+) -> tuple[Study, ...]:
+    queries = Queries(endpoint)
+    selection = await resolve_parents(queries, selection)
+    study_level = StudyLevel(queries, selection, tells_modalities=True)
+    return tuple(await study_level.kept())
 
 
 class _Search:
     def __init__(
         self,
-        endpoint: DimseEndpoint,
+        queries: Queries,
         selection: Selection,
         on_progress: ProgressCallback | None,
     ) -> None:
         self._selection = selection
-        self._queries = Queries(endpoint)
+        self._queries = queries
+        self._study_level = StudyLevel(queries, selection)
         self._hierarchy = Hierarchy(self._queries.decoder, on_progress)
         self._on_progress = on_progress
-        self._knowledge = knowledge_of(endpoint)
-        self._wanted_uids: set[str] = set()
+        self._knowledge = knowledge_of(queries.endpoint)
         self._asked_alone: set[str] = set()
         self._asked_in_lists: set[str] = set()
-        self._dropped_uids: set[str] = set()
 
     async def run(self) -> None:
-        selection = await resolve_parents(self._queries, self._selection)
-        self._selection = selection
-        whole = list(dict.fromkeys(selection.study_instance_uids))
-        parts = selected_parts(selection, set(whole))
-        self._wanted_uids.update(whole, parts)
-        await together(
-            *(self._named(uids) for uids in chunks(whole)),
-            *(self._part(uid, series_uids) for uid, series_uids in parts.items()),
-            *(self._searched(keys) for keys in searches(selection)),
-        )
+        if self._selection.study_filter:
+            await self._gather_filtered()
+        else:
+            await self._gather_at_once()
         await self._complete_whole_studies()
         if self._on_progress is not None:
             self._on_progress(self._hierarchy.progress())
@@ -91,7 +95,34 @@ class _Search:
             studies=tuple(studies),
             is_truncated=self._queries.is_capped or missing > 0,
             missing_instances=missing,
-            dropped_studies=len(self._dropped_uids),
+            dropped_studies=len(self._study_level.dropped_uids),
+        )
+
+    async def _gather_at_once(self) -> None:
+        """All levels together, as far as the studies are named."""
+        whole = list(dict.fromkeys(self._selection.study_instance_uids))
+        parts = selected_parts(self._selection, set(whole))
+        self._study_level.wanted_uids.update(whole, parts)
+        await together(
+            *(self._named(uids) for uids in chunks(whole)),
+            *(self._part(uid, series_uids) for uid, series_uids in parts.items()),
+            *(self._searched(keys) for keys in searches(self._selection)),
+        )
+
+    async def _gather_filtered(self) -> None:
+        """The studies first, so that nothing is asked of those that do not pass."""
+        kept = await self._study_level.kept()
+        uids = self._add(kept)
+        whole = [study for study in kept if belongs_whole(study, self._selection)]
+        whole_uids = {study.study_instance_uid for study in whole}
+        parts = selected_parts(self._selection, whole_uids)
+        await together(
+            self._contents(whole_uids),
+            *(
+                self._part_contents(uid, series_uids)
+                for uid, series_uids in parts.items()
+                if uid in uids
+            ),
         )
 
     # Whole studies
@@ -103,19 +134,19 @@ class _Search:
         )
 
     async def _studies_and_series(self, uids: list[str]) -> None:
-        found = await self._studies({tags.STUDY_INSTANCE_UID: uid_list(uids)})
-        if len(uids) > 1 and not found.issuperset(uids):
-            # no answer to a list need not mean that there are none
-            rest = [uid for uid in uids if uid not in found]
-            keys = [{tags.STUDY_INSTANCE_UID: uid} for uid in rest]
-            await together(*map(self._studies, keys))
+        self._add(await self._study_level.named(uids))
         await self._series(frozenset(uids))
 
     async def _searched(self, keys: Keys) -> None:
         """Studies of a patient or with an accession number."""
-        found = await self._studies(keys) - self._wanted_uids
-        self._wanted_uids |= found
-        nodes = [self._hierarchy.study(uid) for uid in found]
+        found = self._add(await self._study_level.searched(keys))
+        new = found - self._study_level.wanted_uids
+        self._study_level.wanted_uids |= new
+        await self._contents(new)
+
+    async def _contents(self, study_uids: Iterable[str]) -> None:
+        """Series and instances of whole studies that are known."""
+        nodes = [self._hierarchy.study(uid) for uid in study_uids]
         await together(
             *(
                 query
@@ -124,23 +155,13 @@ class _Search:
             )
         )
 
-    async def _studies(self, keys: Keys) -> set[str]:
-        """Ask at STUDY level; the UIDs of answers that belong to the selection."""
-        found: set[str] = set()
-        for attributes in await self._queries.attributes(STUDY, STUDY_KEYS | keys):
-            study = study_of(attributes)
-            if self._belongs(study):
-                self._hierarchy.add_study(study)
-                found.add(study.study_instance_uid)
-            elif not is_near_miss(study, self._selection):
-                self._dropped_uids.add(study.study_instance_uid)
-        return found
-
-    def _belongs(self, study: Study) -> bool:
-        uid = study.study_instance_uid
-        if not uid:
-            return False
-        return uid in self._wanted_uids or belongs_whole(study, self._selection)
+    def _add(self, studies: Iterable[Study]) -> set[str]:
+        """Take answers at STUDY level; their UIDs."""
+        uids = set()
+        for study in studies:
+            self._hierarchy.add_study(study)
+            uids.add(study.study_instance_uid)
+        return uids
 
     async def _series(self, study_uids: frozenset[str]) -> None:
         def take(elements: Elements) -> bool:
@@ -211,10 +232,16 @@ class _Search:
 
     async def _part(self, study_uid: str, series_uids: list[str]) -> None:
         """A study of which series are selected; no series means an unknown one."""
-        study = frozenset({study_uid})
         await together(
-            self._studies({tags.STUDY_INSTANCE_UID: study_uid}),
-            self._series(study),
+            self._study(study_uid), self._part_contents(study_uid, series_uids)
+        )
+
+    async def _study(self, uid: str) -> None:
+        self._add(await self._study_level.ask({tags.STUDY_INSTANCE_UID: uid}))
+
+    async def _part_contents(self, study_uid: str, series_uids: list[str]) -> None:
+        await together(
+            self._series(frozenset({study_uid})),
             *(self._images(study_uid, series_uid) for series_uid in series_uids),
         )
         if not series_uids:
