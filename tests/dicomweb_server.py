@@ -14,6 +14,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from email.utils import formatdate
 from fnmatch import fnmatchcase
 from urllib.parse import parse_qsl, unquote
 
@@ -276,7 +277,8 @@ def content(
     body: bytes, *, status: int = 200, media_type: str = DICOM_JSON, **headers: str
 ) -> Answer:
     """A whole answer, with its length."""
-    fields = {"Content-Length": str(len(body)), **headers}
+    now = formatdate(usegmt=True)
+    fields = {"Date": now, "Content-Length": str(len(body)), **headers}
     if status != 204:
         fields["Content-Type"] = media_type
     return raw(_head(status, fields) + body)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -22,16 +19,21 @@ from archives.clients.matches import (
     STUDY_INSTANCE_UID,
     Attributes,
 )
+from archives.clients.steps import (
+    Action,
+    Finding,
+    clock_finding,
+    take_step,
+    tls_finding,
+)
 from archives.clients.tls import client_context
 from archives.entities import InstanceIdentifier, VerificationStep
-from archives.errors import ArchiveError, ArchiveResponseError
+from archives.errors import ArchiveResponseError
 
 # The newest study is looked for in the last days first: an archive may hold millions.
 _DAYS: Final = (7, 365, None)
 _STUDIES: Final = 100
 _STUDIES_TRIED: Final = 3
-
-Action = Callable[[], Awaitable[str]]
 
 
 async def verify(http: HttpSession) -> tuple[VerificationStep, ...]:
@@ -56,12 +58,16 @@ class _Verification:
         actions: list[tuple[str, Action]] = [("Reached", self._reach)]
         if self._is_https:
             actions.append(("TLS", self._start_tls))
-        actions += [("Query", self._query), ("Image", self._image)]
+        actions += [
+            ("Query", self._query),
+            ("Clock", self._compare_clocks),
+            ("Image", self._image),
+        ]
         steps: list[VerificationStep] = []
         for name, action in actions:
             if name == "Image" and not self._studies:
                 break
-            steps.append(await self._step(name, action))
+            steps.append(await take_step(name, action, self._http.deadline()))
             if not steps[-1].is_ok:
                 break
         return tuple(steps)
@@ -72,20 +78,7 @@ class _Verification:
             with suppress(OSError):
                 await self._writer.wait_closed()
 
-    async def _step(self, name: str, action: Action) -> VerificationStep:
-        started = time.perf_counter()
-        try:
-            async with self._http.deadline():
-                message = await action()
-            is_ok = True
-        except ArchiveError as error:
-            message, is_ok = str(error), False
-        milliseconds = (time.perf_counter() - started) * 1000
-        return VerificationStep(
-            name=name, is_ok=is_ok, message=message, milliseconds=milliseconds
-        )
-
-    async def _reach(self) -> str:
+    async def _reach(self) -> Finding:
         host = self._url.hostname or ""
         try:
             port = self._url.port or (443 if self._is_https else 80)
@@ -93,9 +86,9 @@ class _Verification:
                 _, self._writer = await asyncio.open_connection(host, port)
         except (OSError, ValueError) as error:
             raise connection_error(error, self._http.name) from error
-        return f"{host} answers on port {port}."
+        return Finding(f"{host} answers on port {port}.")
 
-    async def _start_tls(self) -> str:
+    async def _start_tls(self) -> Finding:
         context = client_context(self._endpoint.tls, self._http.name)
         writer = self._writer
         if writer is None:  # steps run in order
@@ -105,21 +98,14 @@ class _Verification:
                 await writer.start_tls(context, server_hostname=self._url.hostname)
         except OSError as error:
             raise connection_error(error, self._http.name) from error
-        connection: ssl.SSLObject = writer.get_extra_info("ssl_object")
-        message = f"{connection.version()}"
-        certificate = connection.getpeercert()
-        if certificate and "notAfter" in certificate:
-            expires = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
-            day = datetime.fromtimestamp(expires, UTC).date()
-            message += f"; the archive's certificate is valid until {day.isoformat()}"
-        return f"{message}."
+        return tls_finding(writer.get_extra_info("ssl_object"))
 
-    async def _query(self) -> str:
+    async def _query(self) -> Finding:
         for days in _DAYS:
             self._studies = await self._newest(days)
             if self._studies:
                 newest = self._studies[0].get(STUDY_DATE, "")
-                return f"The newest study found is of {_readable(newest)}."
+                return Finding(f"The newest study found is of {_readable(newest)}.")
         async with self._http.get(
             f"{self._endpoint.url}/studies?limit=1", accept=DICOM_JSON
         ) as answer:
@@ -129,7 +115,14 @@ class _Verification:
                     "studies: check the path of the address (HTTP 404).",
                     status="404",
                 )
-        return "The archive answers, and holds no studies."
+        return Finding("The archive answers, and holds no studies.")
+
+    async def _compare_clocks(self) -> Finding:
+        asked = datetime.now(UTC)
+        async with self._http.get(
+            f"{self._endpoint.url}/studies?limit=1", accept=DICOM_JSON
+        ) as answer:
+            return clock_finding(answer.header("date"), asked, datetime.now(UTC))
 
     async def _newest(self, days: int | None) -> list[Attributes]:
         earliest = date.today() - timedelta(days or 0)
@@ -145,13 +138,14 @@ class _Verification:
             answers.matches, key=lambda study: study.get(STUDY_DATE, ""), reverse=True
         )
 
-    async def _image(self) -> str:
+    async def _image(self) -> Finding:
         way = "WADO-URI" if self._endpoint.wado_uri_url else "WADO-RS"
         for study in self._studies[:_STUDIES_TRIED]:
             if identifier := await self._first_instance(study[STUDY_INSTANCE_UID]):
                 async with retrieve_instance(self._http, identifier) as stream:
                     size = sum([len(piece) async for piece in stream])
-                return f"One image of {max(1, size // 1024)} KB came by {way}."
+                kilobytes = max(1, size // 1024)
+                return Finding(f"One image of {kilobytes} KB came by {way}.")
         raise ArchiveResponseError(
             f"{self._http.name} names no image in its newest studies: check that this "
             "account may see series and images."

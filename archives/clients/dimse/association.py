@@ -69,6 +69,11 @@ class Association(asyncio.Protocol):
     def is_closed(self) -> bool:
         return self._closed.done()
 
+    @property
+    def tls(self) -> ssl.SSLObject:
+        """The TLS connection, of endpoints that have one."""
+        return cast(ssl.SSLObject, self._transport.get_extra_info("ssl_object"))
+
     async def negotiate(self) -> None:
         """Send the A-ASSOCIATE-RQ and wait for the archive's word."""
         self._negotiated = self._loop.create_future()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -26,8 +24,9 @@ from archives.clients.dimse.operations import echo
 from archives.clients.dimse.queries import Queries, within
 from archives.clients.dimse.retrievals import retrieve_instance
 from archives.clients.matches import Attributes
+from archives.clients.steps import Action, Finding, take_step, tls_finding
 from archives.entities import InstanceIdentifier, VerificationStep
-from archives.errors import ArchiveError, ArchiveResponseError
+from archives.errors import ArchiveResponseError
 
 # The newest study is looked for in the last days first: an archive may hold millions.
 _DAYS: Final = (30, 365, None)
@@ -50,17 +49,20 @@ class _Verification:
         self._newest: Attributes | None = None
 
     async def run(self) -> tuple[VerificationStep, ...]:
-        steps: list[VerificationStep] = []
-        for name, action in (
-            ("Reached", self._reach),
+        actions: list[tuple[str, Action]] = [("Reached", self._reach)]
+        if self._endpoint.tls is not None:
+            actions.append(("TLS", self._tls))
+        actions += [
             ("Association", self._associate),
             ("Echo", self._echo),
             ("Query", self._query),
             ("Image", self._image),
-        ):
+        ]
+        steps: list[VerificationStep] = []
+        for name, action in actions:
             if name == "Image" and self._newest is None:
                 break
-            steps.append(await self._step(name, action))
+            steps.append(await take_step(name, action, within(self._endpoint)))
             if not steps[-1].is_ok:
                 break
         return tuple(steps)
@@ -69,53 +71,47 @@ class _Verification:
         if self._association is not None:
             await self._association.release()
 
-    async def _step(
-        self, name: str, action: Callable[[], Awaitable[str]]
-    ) -> VerificationStep:
-        started = time.perf_counter()
-        try:
-            async with within(self._endpoint):
-                message, is_ok = await action(), True
-        except ArchiveError as error:
-            message, is_ok = str(error), False
-        milliseconds = (time.perf_counter() - started) * 1000
-        return VerificationStep(
-            name=name, is_ok=is_ok, message=message, milliseconds=milliseconds
-        )
-
-    async def _reach(self) -> str:
+    async def _reach(self) -> Finding:
         endpoint = self._endpoint
         proposal = query_proposal(endpoint.root)
         self._association = await connect(endpoint, proposal)
         secure = " with TLS" if endpoint.tls is not None else ""
-        return f"{endpoint.host} answers on port {endpoint.port}{secure}."
+        return Finding(f"{endpoint.host} answers on port {endpoint.port}{secure}.")
 
-    async def _associate(self) -> str:
+    async def _tls(self) -> Finding:
+        assert self._association is not None  # noqa: S101 - the step before made it
+        return tls_finding(self._association.tls)
+
+    async def _associate(self) -> Finding:
         assert self._association is not None  # noqa: S101 - the step before made it
         await self._association.negotiate()
         endpoint = self._endpoint
-        return f"{endpoint.called_ae_title} accepts {endpoint.calling_ae_title}."
+        return Finding(
+            f"{endpoint.called_ae_title} accepts {endpoint.calling_ae_title}."
+        )
 
-    async def _echo(self) -> str:
+    async def _echo(self) -> Finding:
         assert self._association is not None  # noqa: S101 - an earlier step made it
         await echo(self._association)
-        return "C-ECHO succeeded."
+        return Finding("C-ECHO succeeded.")
 
-    async def _query(self) -> str:
+    async def _query(self) -> Finding:
         for days in _DAYS:
             studies = await self._find(STUDY, STUDY_KEYS | _since(days), limit=_STUDIES)
             if studies:
                 self._newest = max(studies, key=_study_date)
-                return "C-FIND found studies."
-        return "C-FIND works. The archive has no studies yet, so no image was tried."
+                return Finding("C-FIND found studies.")
+        return Finding(
+            "C-FIND works. The archive has no studies yet, so no image was tried."
+        )
 
-    async def _image(self) -> str:
+    async def _image(self) -> Finding:
         identifier = await self._any_instance()
         size = 0
         async with retrieve_instance(self._endpoint, identifier) as stream:
             async for piece in stream:
                 size += len(piece)
-        return f"C-GET retrieved an image of {max(size // 1024, 1)} KiB."
+        return Finding(f"C-GET retrieved an image of {max(size // 1024, 1)} KiB.")
 
     async def _any_instance(self) -> InstanceIdentifier:
         """The first instance of the newest study."""

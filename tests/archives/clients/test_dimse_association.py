@@ -9,6 +9,7 @@ import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +26,7 @@ from pynetdicom.sop_class import Verification
 from archives.clients.base import Deadlines, DimseEndpoint, TlsSettings, UserIdentity
 from archives.clients.dimse import DimseClient, pool
 from archives.clients.pool import close_connections
-from archives.entities import InstanceIdentifier, StudyQuery
+from archives.entities import InstanceIdentifier, StudyQuery, VerificationStep
 from archives.errors import (
     ArchiveError,
     ArchiveRefusedError,
@@ -256,6 +257,25 @@ def test_tls_protects_the_association(tmp_path: Path, loop):
         found = run(search(endpoint, limit=1000), loop=loop)
 
     assert len(found) == 500
+
+
+def test_verify_tells_of_tls_and_of_a_certificate_that_ends_soon(tmp_path: Path):
+    soon = datetime.now(UTC) + timedelta(days=1, hours=1)
+    expiring = make_certificate(issued_by=AUTHORITY, expires=soon)
+
+    async def verify(endpoint: DimseEndpoint) -> list[VerificationStep]:
+        async with DimseClient(endpoint) as client:
+            return list(await client.verify())
+
+    for pair, words, is_warning in (
+        (SERVER, "TLSv1.3; the archive's certificate is valid until 20", False),
+        (expiring, "ends in 1 day, on 20", True),
+    ):
+        with serving(context=server_context(tmp_path, pair)) as archive:
+            steps = run(verify(archive.endpoint(tls=TRUSTED)))
+        assert [step.name for step in steps[:3]] == ["Reached", "TLS", "Association"]
+        assert words in steps[1].message
+        assert (steps[1].is_ok, steps[1].is_warning) == (True, is_warning)
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

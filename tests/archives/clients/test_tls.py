@@ -29,7 +29,7 @@ def make_certificate(
     *,
     issued_by: Pair | None = None,
     host: str = "127.0.0.1",
-    expires: datetime = NOW + timedelta(days=30),
+    expires: datetime = NOW + timedelta(days=90),
 ) -> Pair:
     """Certificate and key, as PEM texts; its own issuer, and a CA, where none is given."""
     key = ec.generate_private_key(ec.SECP256R1())
