@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -14,16 +14,26 @@ from django.utils import timezone
 
 from archives.models import Archive, ArchiveQuerySet
 from launcher.addresses import is_inside
-from launcher.criteria import CriteriaError, Problem
+from launcher.criteria import CriteriaError, ForbiddenError, Problem
 from launcher.models import ApiClient, LaunchTemplate
+from launcher.signed_links import SignedLink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """A user, an API client, or neither: an address of a trusted network."""
+    """A user, an API client, or neither: an address of a trusted network.
+
+    ``link`` is what a client signed to let others launch, once.
+    """
 
     user: User | None = None
     api_client: ApiClient | None = None
+    link: SignedLink | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is somebody, and not just from somewhere."""
+        return bool(self.user or self.api_client)
 
     def usable_archives(self) -> ArchiveQuerySet:
         if self.api_client:
@@ -85,7 +95,12 @@ def archives_named(
 def _archives_by_slug(
     slugs: Sequence[str], usable: Sequence[Archive], field: str
 ) -> list[Archive]:
-    by_slug = {archive.slug: archive for archive in usable}
+    by_slug = {
+        name: archive
+        for archive in reversed(usable)
+        for name in previous_names(archive)
+    }
+    by_slug |= {archive.slug: archive for archive in usable}
     unknown = [slug for slug in dict.fromkeys(slugs) if slug not in by_slug]
     if unknown:
         raise CriteriaError(
@@ -95,7 +110,35 @@ def _archives_by_slug(
             )
             for slug in unknown
         )
-    return [by_slug[slug] for slug in dict.fromkeys(slugs)]
+    return list(dict.fromkeys(by_slug[slug] for slug in slugs))
+
+
+def previous_names(archive: Archive) -> list[str]:
+    """What links may call an archive besides its short name."""
+    return [
+        name for part in archive.previous_names.split(",") if (name := part.strip())
+    ]
+
+
+def archives_allowing(
+    archives: Sequence[Archive], kinds: Collection[str]
+) -> list[Archive]:
+    """Those that may be asked by all of these kinds of identifiers (``studyUID``).
+
+    Raises ``ForbiddenError`` if there is none.
+    """
+    allowing = [one for one in archives if set(kinds) <= set(one.identifiers)]
+    if allowing or not archives:
+        return allowing
+    nowhere = [
+        kind for kind in kinds if not any(kind in one.identifiers for one in archives)
+    ]
+    message = "None of the archives may be asked by this. Name the studies another way."
+    if not nowhere:
+        message = "No archive may be asked by these together. Launch by one of them."
+    raise ForbiddenError(
+        Problem(field=kind, message=message) for kind in nowhere or kinds
+    )
 
 
 def bearer_token(request: HttpRequest) -> str:
@@ -107,12 +150,16 @@ def bearer_token(request: HttpRequest) -> str:
 def authenticate(key: str) -> ApiClient | None:
     """The active client of a key; remembers, to the minute, when it was used."""
     client = ApiClient.objects.authenticate(key)
-    now = timezone.now()
-    if client and (
-        not client.last_used or client.last_used < now - timedelta(minutes=1)
-    ):
-        ApiClient.objects.filter(pk=client.pk).update(last_used=now)
+    if client:
+        touch(client)
     return client
+
+
+def touch(client: ApiClient) -> None:
+    """Remember, to the minute, when a client was there last."""
+    now = timezone.now()
+    if not client.last_used or client.last_used < now - timedelta(minutes=1):
+        ApiClient.objects.filter(pk=client.pk).update(last_used=now)
 
 
 def is_trusted(address: str) -> bool:

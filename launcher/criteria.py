@@ -108,14 +108,16 @@ def parse(
     *,
     zone: tzinfo = UTC,
     date_meaning: str = "ihe",
+    needs_selection: bool = True,
 ) -> LaunchCriteria:
     """Read name and value pairs in their order; raises ``CriteriaError``.
 
     ``zone`` is where the archives are: study dates are local. ``date_meaning`` is "ihe"
     (``lowerDateTime`` is the earliest) or "legacy" (it is the latest, and studies without
-    a date are kept), as weasis-pacs-connector has it.
+    a date are kept), as weasis-pacs-connector has it. Without ``needs_selection`` nothing
+    has to be selected.
     """
-    reader = _Reader(parameters)
+    reader = _Reader(parameters, needs_selection)
     criteria = LaunchCriteria(
         selection=reader.selection(zone, date_meaning == LEGACY),
         archives=reader.all("archive", identifier),
@@ -131,10 +133,13 @@ def parse(
 class _Reader:
     """Values by parameter; collects what is wrong with them."""
 
-    def __init__(self, parameters: Iterable[tuple[str, str]]) -> None:
+    def __init__(
+        self, parameters: Iterable[tuple[str, str]], needs_selection: bool
+    ) -> None:
         self.problems: list[Problem] = []
         self._values = _values_by_name(parameters)
-        if not any(self._values.get(name) for name in IDENTIFIERS):
+        is_empty = not any(self._values.get(name) for name in IDENTIFIERS)
+        if needs_selection and is_empty:
             names = ", ".join(IDENTIFIERS)
             self.refuse("identifiers", f"Give at least one of {names}.")
         self._refuse_too_many()

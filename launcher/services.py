@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from archives.entities import Selection
+from archives.entities import Selection, Study
 from archives.models import Archive
 from launcher import store, tasks
+from launcher.criteria import LaunchExtras
 from launcher.models import (
     ApiClient,
     ArchiveOutcome,
     Build,
     Launch,
     LaunchTemplate,
+    Viewer,
 )
+from launcher.other_viewers import hand_over
 from launcher.selections import selection_digest, selection_to_json
+
+_NO_EXTRAS: Final = LaunchExtras()
 
 
 class QueueUnavailableError(Exception):
@@ -35,11 +42,16 @@ class QueueUnavailableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StartedLaunch:
-    """A launch and the only copy of its addresses: the row keeps hashes."""
+    """A launch and the only copy of its addresses: the row keeps hashes.
+
+    ``uri`` starts ``viewer``, or Weasis if that is ``None``; others than Weasis have no
+    manifest.
+    """
 
     launch: Launch
     uri: str
     manifest_url: str
+    viewer: Viewer | None = None
 
 
 def start_launch(
@@ -50,19 +62,36 @@ def start_launch(
     origin: Launch.Origin,
     user: User | None = None,
     api_client: ApiClient | None = None,
+    extras: LaunchExtras = _NO_EXTRAS,
+    studies: Sequence[Study] | None = None,
+    needs_manifest: bool = False,
 ) -> StartedLaunch:
     """Store a launch and queue its build; no archive is asked here.
 
-    Raises ``QueueUnavailableError``, with nothing stored.
+    A template with a viewer of its own leads there instead, with the ``studies`` that
+    were found if archives had to be asked; ``needs_manifest`` makes a manifest anyway.
+    Raises ``QueueUnavailableError``, or ``CriteriaError`` for what the viewer can't
+    open, with nothing stored.
     """
-    launch = Launch(
-        template=template,
-        user=user,
-        api_client=api_client,
-        origin=origin,
-    )
+    launch = _new_launch(template, origin, user, api_client)
+    if template.viewer and not needs_manifest:
+        name = extras.user or (user.get_username() if user else "")
+        uri = hand_over(
+            launch, template.viewer, selection, archives, studies, username=name
+        )
+        return StartedLaunch(
+            launch=launch, uri=uri, manifest_url="", viewer=template.viewer
+        )
     token = launch.issue_token()
-    owner = _owner(user, api_client)
+    _queue(launch, selection, archives)
+    manifest_url = manifest_address(token)
+    uri = template.uri(manifest_url, selection, archives, extras)
+    return StartedLaunch(launch=launch, uri=uri, manifest_url=manifest_url)
+
+
+def _queue(launch: Launch, selection: Selection, archives: Sequence[Archive]) -> None:
+    """Store a launch with its build; raises ``QueueUnavailableError``, storing nothing."""
+    owner = _owner(launch.user, launch.api_client)
     try:
         is_new = _store(launch, selection, archives, owner)
     except IntegrityError:  # the same selection was stored a moment earlier
@@ -73,9 +102,45 @@ def start_launch(
         except OperationalError as error:
             launch.build.delete()  # and the launches that joined it meanwhile
             raise QueueUnavailableError from error
-    manifest_url = f"{settings.VIEWERHUB_PUBLIC_URL}/m/{token}"
-    uri = template.uri(manifest_url, selection, archives)
+
+
+def start_uploaded(
+    manifest: str,
+    *,
+    template: LaunchTemplate,
+    user: User | None = None,
+    api_client: ApiClient | None = None,
+    extras: LaunchExtras = _NO_EXTRAS,
+) -> StartedLaunch:
+    """Store a launch of a manifest that another system made and that was checked."""
+    launch = _new_launch(template, Launch.Origin.UPLOAD, user, api_client)
+    token = launch.issue_token()
+    with transaction.atomic():
+        launch.build = Build.objects.create(
+            selection={},
+            uploaded_manifest=manifest,
+            state=Build.State.READY,
+            finished=timezone.now(),
+        )
+        launch.state = Launch.State.READY
+        launch.save(force_insert=True)
+    manifest_url = manifest_address(token)
+    uri = template.uri(manifest_url, Selection(), [], extras)
     return StartedLaunch(launch=launch, uri=uri, manifest_url=manifest_url)
+
+
+def manifest_address(token: str) -> str:
+    return f"{settings.VIEWERHUB_PUBLIC_URL}/m/{token}"
+
+
+def _new_launch(
+    template: LaunchTemplate,
+    origin: Launch.Origin,
+    user: User | None,
+    api_client: ApiClient | None,
+) -> Launch:
+    stored = template if template.pk else None
+    return Launch(template=stored, user=user, api_client=api_client, origin=origin)
 
 
 def _owner(user: User | None, api_client: ApiClient | None) -> str:

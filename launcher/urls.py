@@ -1,9 +1,19 @@
 """Addresses of the launcher; their names are what templates and tests use."""
 
+from typing import Final
+
 from django.urls import URLPattern, path
 
 from launcher import gateway
-from launcher.views import launch_urls, launches, manifests, preferences, search
+from launcher.views import (
+    launch_urls,
+    launches,
+    manifest_urls,
+    manifests,
+    preferences,
+    search,
+)
+from launcher.views.launch_urls import launch_url
 
 app_name = "launcher"
 portal: list[URLPattern] = [
@@ -27,9 +37,30 @@ portal: list[URLPattern] = [
     path("launches/", launches.launch_list, name="launch_list"),
     path("theme/", preferences.theme, name="theme"),
 ]
+IID: Final = {"is_iid": True}
+MEMBERS: Final = {"members_only": True}
+launch_paths: list[URLPattern] = [
+    path("weasis", launch_url, name="weasis_launch"),
+    path("IHEInvokeImageDisplay", launch_url, IID),
+    path("display", launch_url, name="display_launch"),
+    path("display/weasis", launch_url),
+    path("display/IHEInvokeImageDisplay", launch_url, IID),
+    path("display/auth", launch_url, MEMBERS),
+    path("display/auth/weasis", launch_url, MEMBERS),
+    path("display/auth/IHEInvokeImageDisplay", launch_url, IID | MEMBERS),
+    # Where weasis-pacs-connector is served, so that only the host name changes.
+    path("weasis-pacs-connector/weasis", launch_url),
+    path("weasis-pacs-connector/IHEInvokeImageDisplay", launch_url, IID),
+    path("weasis-pacs-connector/manifest", manifest_urls.manifest_url),
+]
 external: list[URLPattern] = [
-    path("weasis", launch_urls.weasis_launch, name="weasis_launch"),
-    path("display", launch_urls.weasis_launch, name="display_launch"),
+    *launch_paths,
+    path("manifest", manifest_urls.manifest_url, name="manifest_url"),
+    path(
+        "launch/resume/<str:launch_id>/",
+        launch_urls.launch_resume,
+        name="launch_resume",
+    ),
     path("m/<str:token>", manifests.manifest_detail, name="manifest_detail"),
     path("m/<str:token>/<str:part>", manifests.manifest_detail, name="manifest_part"),
     path("gateway/<slug:slug>/wado", gateway.wado_uri, name="gateway_wado_uri"),

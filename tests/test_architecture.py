@@ -22,8 +22,11 @@ PURE = (
     "launcher.criteria",
     "launcher.dates",
     "launcher.identifiers",
+    "launcher.iid",
+    "launcher.legacy_encryption",
     "launcher.manifest",
     "launcher.selections",
+    "launcher.signed_links",
     "launcher.template_extras",
     "launcher.template_lines",
     "launcher.viewer_presets",
@@ -56,7 +59,10 @@ NEIGHBOURS = {
     "launcher.criteria": ("archives.entities", "archives.errors", "launcher"),
     "launcher.dates": (),
     "launcher.identifiers": ("archives.entities",),
+    "launcher.iid": ("launcher.criteria",),
+    "launcher.legacy_encryption": (),
     "launcher.selections": ("archives.entities",),
+    "launcher.signed_links": (),
     "launcher": ("archives", "launcher"),
 }
 TOP_LEVEL = {

@@ -1,91 +1,97 @@
-"""Launch URLs: the dialects of weasis-pacs-connector and ViewerHub."""
+"""Launch URLs: the dialects of weasis-pacs-connector and ViewerHub, and IHE IID."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from urllib.parse import parse_qsl
+from typing import Final
 
-from django.contrib.auth.views import redirect_to_login
+from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET
+from django.http.response import HttpResponseBase
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_GET, require_http_methods
 
-from launcher.callers import archives_named, caller_of, template_named
-from launcher.criteria import CriteriaError, Problem, parse
-from launcher.models import Launch
-from launcher.problems import problem_response
-from launcher.services import QueueUnavailableError, start_launch
-from launcher.views.responses import WeasisRedirect
+from launcher import pending_launches
+from launcher.callers import caller_of
+from launcher.criteria import Problem
+from launcher.judging import LaunchRequest, judge
+from launcher.launching import launch
+from launcher.manifest.upload import MAXIMUM_UPLOAD
+from launcher.refusals import RefusedError
+from launcher.services import StartedLaunch
+from launcher.uploading import launch_upload
+from launcher.views.access import login_first
+from launcher.views.launch_requests import (
+    address_of,
+    identify,
+    parse_parameters,
+    query_of,
+    read_body,
+    read_request,
+)
+from launcher.views.refusals import refusals_answered
+from launcher.views.responses import ViewerRedirect
 
-# More than a browser sends; what is beyond is refused before it is parsed.
-MAXIMUM_PARAMETERS = 20_000
+UPLOAD: Final = ("upload", "manifest")
 
 
-@never_cache
+@csrf_exempt  # launch_requests.identify checks what came without key or signature
+@require_http_methods(["GET", "HEAD", "POST"])
+@refusals_answered
+async def launch_url(
+    request: HttpRequest, *, is_iid: bool = False, members_only: bool = False
+) -> HttpResponseBase:
+    """Redirect to the viewer at once; a worker asks the archives meanwhile.
+
+    HEAD says whether GET would; it stores nothing and asks no archive. A POST with
+    ``upload=manifest`` brings its own manifest.
+    """
+    if request.method == "POST" and UPLOAD in await sync_to_async(query_of)(request):
+        return _redirect(await sync_to_async(_upload)(request))
+    if request.method == "HEAD":
+        await sync_to_async(_judge)(request, is_iid, members_only)
+        return HttpResponse()
+    asked = await sync_to_async(read_request)(
+        request, is_iid=is_iid, members_only=members_only
+    )
+    return _redirect(await launch(asked))
+
+
 @require_GET
-def weasis_launch(request: HttpRequest) -> HttpResponse:
-    """Redirect to Weasis at once; a worker asks the archives meanwhile."""
+@refusals_answered
+async def launch_resume(request: HttpRequest, launch_id: str) -> HttpResponseBase:
+    """Follow a link that was waiting for its user's login."""
+    asked = await sync_to_async(_pending)(request, launch_id)
+    return _redirect(await launch(asked)) if asked else login_first(request)
+
+
+def _redirect(started: StartedLaunch) -> HttpResponse:
+    return ViewerRedirect(started.uri, started.viewer)
+
+
+def _judge(request: HttpRequest, is_iid: bool, members_only: bool) -> None:
+    judge(read_request(request, is_iid=is_iid, members_only=members_only))
+
+
+def _upload(request: HttpRequest) -> StartedLaunch:
+    body = read_body(request, MAXIMUM_UPLOAD)
+    return launch_upload(body, query_of(request), identify(request, body))
+
+
+def _pending(request: HttpRequest, launch_id: str) -> LaunchRequest | None:
+    """The link that waits; ``None`` if its user has not logged in yet."""
     caller = caller_of(request)
     if caller is None:
-        return _identify(request)
-    try:
-        criteria = parse(_parameters(request))
-        template = template_named(criteria.template)
-        archives = archives_named(criteria.archives, caller, template, field="archive")
-        started = start_launch(
-            selection=criteria.selection,
-            archives=archives,
-            template=template,
-            origin=Launch.Origin.URL,
-            user=caller.user,
-            api_client=caller.api_client,
+        return None
+    pending = pending_launches.load(launch_id)
+    if pending is None:
+        message = (
+            "This link waited too long for the login. Go back to where it came from, "
+            "and open it again."
         )
-    except CriteriaError as error:
-        return _refuse(request, 400, "Bad launch parameters", error.problems)
-    except QueueUnavailableError as error:
-        problem = Problem(field="", message=str(error))
-        return _refuse(request, 503, "Launching is not possible now", [problem])
-    return WeasisRedirect(started.uri)
-
-
-def _parameters(request: HttpRequest) -> list[tuple[str, str]]:
-    """Names and values in the order they were sent; ``request.GET`` has lost it."""
-    query = request.META.get("QUERY_STRING", "")
-    try:
-        return parse_qsl(
-            query, keep_blank_values=True, max_num_fields=MAXIMUM_PARAMETERS
-        )
-    except ValueError as error:
-        message = f"More than {MAXIMUM_PARAMETERS:,} parameters."
-        raise CriteriaError([Problem(field="query", message=message)]) from error
-
-
-def _wants_html(request: HttpRequest) -> bool:
-    return request.get_preferred_type(["text/html", "application/json"]) == "text/html"
-
-
-def _identify(request: HttpRequest) -> HttpResponse:
-    """Browsers log in and come back to the same launch; machines get 401."""
-    if "text/html" in request.headers.get("Accept", "") and not request.headers.get(
-        "Authorization"
-    ):
-        return redirect_to_login(request.get_full_path())
-    problem = Problem(
-        field="",
-        message="Send an API key as “Authorization: Bearer …”, log in, or call from a "
-        "network the hub trusts.",
+        raise RefusedError(404, [Problem(field="", message=message)])
+    return LaunchRequest(
+        parameters=parse_parameters(pending.query),
+        caller=caller,
+        address=address_of(request),
+        is_iid=pending.is_iid,
     )
-    response = _refuse(request, 401, "Who is calling?", [problem])
-    response["WWW-Authenticate"] = 'Bearer realm="ViewerHub"'
-    return response
-
-
-def _refuse(
-    request: HttpRequest, status: int, title: str, problems: Sequence[Problem]
-) -> HttpResponse:
-    """Every problem at once: a page for browsers, problem+json (RFC 9457) for others."""
-    if _wants_html(request):
-        context = {"title": title, "problems": problems}
-        return render(request, "launcher/launch_error.html", context, status=status)
-    return problem_response(status, title, problems)

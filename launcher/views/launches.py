@@ -19,12 +19,13 @@ from django_htmx.http import HTMX_STOP_POLLING
 from archives.entities import Selection
 from archives.models import Archive
 from launcher import search_store, services
+from launcher.criteria import CriteriaError
 from launcher.models import Launch, LaunchTemplate
 from launcher.search import merge, patient_key
 from launcher.search_forms import LaunchForm
 from launcher.views.access import member_required
 from launcher.views.progress import state_context
-from launcher.views.responses import WeasisRedirect
+from launcher.views.responses import ViewerRedirect
 from launcher.views.search_page import scope_of
 
 arender = sync_to_async(render)
@@ -96,8 +97,11 @@ def _start(
         )
     except services.QueueUnavailableError as error:
         return _problem(request, str(error), status=503)
+    except CriteriaError as error:  # a viewer that can't open these
+        messages = " ".join(problem.message for problem in error.problems)
+        return _problem(request, messages, status=400)
     if not request.htmx:  # type: ignore[attr-defined]
-        return WeasisRedirect(started.uri)
+        return ViewerRedirect(started.uri, started.viewer)
     context = {"uri": started.uri, **state_context(started.launch, [])}
     return render(request, "launcher/_launch.html", context)
 

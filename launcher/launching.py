@@ -1,0 +1,106 @@
+"""From a request to launch to the address of a viewer. Nothing in here knows of HTTP.
+
+Archives are asked only where the viewer can't be started without: to verify that there
+is a study, for a rule that depends on modalities, or for a viewer whose address needs
+more than the request says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from asgiref.sync import sync_to_async
+
+from archives.entities import Study
+from archives.models import Archive
+from launcher import links
+from launcher.callers import template_named
+from launcher.criteria import Problem
+from launcher.judging import Judged, LaunchRequest, Question, judge, routed
+from launcher.lookup import Lookup, find_now
+from launcher.models import Launch
+from launcher.refusals import RefusedError
+from launcher.services import QueueUnavailableError, StartedLaunch, start_launch
+
+_NOT_FOUND: Final = (
+    "No archive has what was asked for. Compare the identifiers with those of the system "
+    "you came from; images that were made just now may be on their way still."
+)
+
+
+async def launch(request: LaunchRequest) -> StartedLaunch:
+    """Judge a request, ask the archives if need be, and start the launch.
+
+    Raises ``CriteriaError``, ``RefusedError`` or ``QueueUnavailableError``; nothing was
+    stored then.
+    """
+    judged = await sync_to_async(_accept)(request)
+    found = None
+    if judged.question != Question.NOTHING:
+        found = await find_now(
+            judged.criteria.selection,
+            judged.archives,
+            until_found=judged.question == Question.WHETHER,
+        )
+    return await sync_to_async(_start)(judged, found)
+
+
+def _accept(request: LaunchRequest) -> Judged:
+    judged = judge(request)
+    if request.caller.link:
+        links.claim(request.caller.link)
+    return judged
+
+
+def _start(judged: Judged, found: Lookup | None) -> StartedLaunch:
+    routed_now = judged if judged.template else routed(judged, found)
+    _check_found(routed_now, found)
+    studies, archives = None, routed_now.archives
+    if routed_now.needs_studies and found:
+        studies, archives = found.studies, tuple(found.holders())
+    return _stored(routed_now, archives, studies)
+
+
+def _stored(
+    judged: Judged, archives: Sequence[Archive], studies: Sequence[Study] | None
+) -> StartedLaunch:
+    request, criteria = judged.request, judged.criteria
+    try:
+        return start_launch(
+            selection=criteria.selection,
+            archives=archives,
+            template=judged.template or template_named(""),
+            origin=_origin(judged),
+            user=request.caller.user,
+            api_client=request.caller.api_client,
+            extras=criteria.extras,
+            studies=studies,
+            needs_manifest=request.needs_manifest,
+        )
+    except QueueUnavailableError:
+        if request.caller.link:
+            links.release(request.caller.link)
+        raise
+
+
+def _check_found(judged: Judged, found: Lookup | None) -> None:
+    """Raise ``RefusedError`` where there is no use in starting the viewer.
+
+    Weasis can say itself that nothing was found, or that an archive was silent; others
+    can't.
+    """
+    if found is None:
+        return
+    if found.has_found_nothing and (judged.is_verified or judged.viewer):
+        raise RefusedError(404, [Problem(field="", message=_NOT_FOUND)])
+    if judged.needs_studies and not found.studies:
+        names = ", ".join(archive.name for archive in found.silent)
+        message = f"{names} did not answer in time. Try again in a moment."
+        raise RefusedError(503, [Problem(field="", message=message)])
+
+
+def _origin(judged: Judged) -> Launch.Origin:
+    if judged.request.caller.link:
+        return Launch.Origin.LINK
+    return Launch.Origin.IID if judged.iid else Launch.Origin.URL

@@ -1,0 +1,53 @@
+"""``/manifest?...``: the manifest of a launch URL, for those who start no viewer by it."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import replace
+from typing import cast
+
+from asgiref.sync import sync_to_async
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.views.decorators.http import require_http_methods
+
+from launcher.judging import LaunchRequest, judge
+from launcher.launching import launch
+from launcher.views.launch_requests import query_of, read_request
+from launcher.views.manifests import XML, manifest_detail
+from launcher.views.refusals import refusals_answered
+
+
+@require_http_methods(["GET", "HEAD"])
+@refusals_answered
+async def manifest_url(request: HttpRequest) -> HttpResponseBase:
+    """The manifest itself, or with ``url`` its address; with ``gzip`` as a gzip file.
+
+    HEAD stores nothing and asks no archive.
+    """
+    asked = await sync_to_async(_read)(request)
+    names = {name for name, _ in await sync_to_async(query_of)(request)}
+    if request.method == "HEAD":
+        await sync_to_async(judge)(asked)
+        return HttpResponse(content_type=XML)
+    started = await launch(asked)
+    if "url" in names:
+        return HttpResponse(started.manifest_url, content_type="text/plain")
+    token = started.manifest_url.rpartition("/")[2]
+    response: HttpResponseBase = await manifest_detail(request, token)
+    return await _as_file(response) if "gzip" in names else response
+
+
+def _read(request: HttpRequest) -> LaunchRequest:
+    return replace(read_request(request), needs_manifest=True)
+
+
+async def _as_file(response: HttpResponseBase) -> HttpResponse:
+    """The whole manifest as a gzip file, whatever encodings the caller takes."""
+    if isinstance(response, StreamingHttpResponse):
+        body = b"".join([part async for part in response])
+    else:
+        body = cast(HttpResponse, response).content
+    if response.headers.get("Content-Encoding") != "gzip":
+        body = gzip.compress(body)
+    return HttpResponse(body, content_type="application/gzip")

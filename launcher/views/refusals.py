@@ -1,0 +1,128 @@
+"""What launch URLs answer when there is nothing to redirect to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from functools import wraps
+from typing import Any, Final
+
+import structlog
+from asgiref.sync import sync_to_async
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.cache import patch_cache_control
+from redis.exceptions import RedisError
+
+from archives.fields import SecretUnreadableError
+from launcher import pending_launches, signed_links
+from launcher.criteria import CriteriaError, ForbiddenError, Problem
+from launcher.iid import UnsatisfiableError
+from launcher.pending_launches import PendingLaunch
+from launcher.problems import problem_response
+from launcher.refusals import RefusedError, UnknownCallerError
+from launcher.services import QueueUnavailableError
+
+logger = structlog.get_logger(__name__)
+
+View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
+TITLES: Final = {
+    400: "Bad launch parameters",
+    401: "Who is calling?",
+    403: "This launch is not allowed",
+    404: "No study found",
+    406: "This can't be shown as asked",
+    413: "This is too large",
+    503: "Launching is not possible now",
+}
+_UNREACHABLE: Final = "The hub can't reach its own store. Try again in a minute, or tell your administrator."
+_UNREADABLE: Final = (
+    "A secret of this client can't be read any more. Tell the hub's administrator to "
+    "enter it again."
+)
+
+
+def refusals_answered(view: View) -> View:
+    """Answer everything that keeps a launch from being, in words; keep nothing in caches."""
+
+    @wraps(view)
+    async def answering(
+        request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
+        try:
+            response = await view(request, *args, **kwargs)
+        except UnknownCallerError:
+            is_iid = kwargs.get("is_iid", False)
+            response = await sync_to_async(_identify)(request, is_iid=is_iid)
+        except Exception as error:
+            answer = _status_and_problems(error)
+            if answer is None:
+                raise
+            response = await sync_to_async(refuse)(request, *answer)
+        patch_cache_control(response, private=True, no_store=True)
+        return response
+
+    return answering
+
+
+def _status_and_problems(error: Exception) -> tuple[int, Sequence[Problem]] | None:
+    match error:
+        case UnsatisfiableError():
+            return 406, error.problems
+        case ForbiddenError():
+            return 403, error.problems
+        case CriteriaError():
+            return 400, error.problems
+        case RefusedError():
+            return error.status, error.problems
+        case QueueUnavailableError():
+            return 503, [Problem(field="", message=str(error))]
+        case RedisError():
+            logger.error("redis_unavailable", error=type(error).__name__)
+            return 503, [Problem(field="", message=_UNREACHABLE)]
+        case SecretUnreadableError():
+            logger.error("client_secret_unreadable")
+            return 503, [Problem(field="client", message=_UNREADABLE)]
+    return None
+
+
+def refuse(
+    request: HttpRequest, status: int, problems: Sequence[Problem]
+) -> HttpResponse:
+    """Every problem at once: a page for browsers, problem+json (RFC 9457) for others."""
+    if _wants_html(request):
+        context = {"title": TITLES[status], "problems": problems}
+        return render(request, "launcher/launch_error.html", context, status=status)
+    return problem_response(status, TITLES[status], problems)
+
+
+def _wants_html(request: HttpRequest) -> bool:
+    return request.get_preferred_type(["text/html", "application/json"]) == "text/html"
+
+
+def _identify(request: HttpRequest, *, is_iid: bool) -> HttpResponse:
+    """Browsers log in and come back to the same launch; machines get 401."""
+    if _may_log_in(request):
+        query = request.META.get("QUERY_STRING", "")
+        launch_id = pending_launches.save(PendingLaunch(query=query, is_iid=is_iid))
+        return redirect_to_login(reverse("launcher:launch_resume", args=[launch_id]))
+    problem = Problem(
+        field="",
+        message="Send an API key as “Authorization: Bearer …”, log in, or call from a "
+        "network the hub trusts.",
+    )
+    response = refuse(request, 401, [problem])
+    response["WWW-Authenticate"] = 'Bearer realm="ViewerHub"'
+    return response
+
+
+def _may_log_in(request: HttpRequest) -> bool:
+    """A browser that followed a link; forms and scripts can't be led back to."""
+    return (
+        request.method == "GET"
+        and "text/html" in request.headers.get("Accept", "")
+        and "Authorization" not in request.headers
+        and not signed_links.is_signed(request.META.get("QUERY_STRING", ""))
+    )
