@@ -37,6 +37,7 @@ from archives.forms import (
     SecretTextarea,
 )
 from archives.models import SECRET_FIELDS, Archive
+from archives.presets import PRESETS, preset_of
 from archives.verification import Verification, verify
 
 if TYPE_CHECKING or not apps.is_installed("unfold"):
@@ -78,14 +79,15 @@ def _ago(moment: datetime) -> str:
 class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
     list_display = [
         "name",
+        "product_name",
         "protocol_name",
         "address",
         "is_enabled",
         "position",
         "state",
     ]
-    list_filter = ["protocol", "is_enabled", "groups"]
-    search_fields = ["name", "slug", "host", "url", "called_ae_title"]
+    list_filter = ["protocol", "preset", "is_enabled", "groups"]
+    search_fields = ["name", "slug", "previous_names", "host", "url", "called_ae_title"]
     prepopulated_fields = {"slug": ["name"]}
     actions = ["verify_connection"]
     formfield_overrides = {
@@ -98,6 +100,10 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
         js = ["viewerhub/admin.js"]
 
     # The list
+
+    @admin.display(description="product", ordering="preset")
+    def product_name(self, archive: Archive) -> str:
+        return archive.product.name
 
     @admin.display(description="protocol", ordering="protocol")
     def protocol_name(self, archive: Archive) -> str:
@@ -136,6 +142,10 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
         if failure := verification.failure:
             text = f"{archive.name} ({duration}): {failure.name}: {failure.message}"
             self.message_user(request, text, messages.ERROR)
+        elif warnings := verification.warnings:
+            told = " ".join(f"{step.name}: {step.message}" for step in warnings)
+            text = f"{archive.name} works ({duration}). {told}"
+            self.message_user(request, text, messages.WARNING)
         else:
             text = f"{archive.name}: everything works ({duration})."
             self.message_user(request, text, messages.SUCCESS)
@@ -203,24 +213,44 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
             "title": "Add archive",
             "opts": self.opts,
             "media": self.media,
-            "protocols": self._protocol_links(request, ""),
+            "products": self._products(request),
         }
         return TemplateResponse(
-            request, "admin/archives/archive/choose_protocol.html", context
+            request, "admin/archives/archive/choose_product.html", context
         )
 
+    def _products(self, request: HttpRequest) -> list[dict[str, Any]]:
+        """What may be added, each with a link for every protocol it speaks."""
+        products = []
+        for preset in PRESETS.values():
+            links = self._protocol_links(request, "", preset=preset.slug)
+            spoken = [link for link in links if link["protocol"] in preset.protocols]
+            # DICOMweb before DIMSE, as in the table.
+            spoken.sort(key=lambda link: preset.protocols.index(link["protocol"]))
+            products.append({"preset": preset, "links": spoken})
+        return products
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """What the chosen product fills in, unless the address says otherwise."""
+        initial: dict[str, Any] = super().get_changeform_initial_data(request)
+        protocol = self._protocol(request, None)
+        preset = preset_of(request.GET.get("preset", ""), protocol)
+        if protocol not in preset.protocols:
+            preset = PRESETS[protocol]
+        return preset.initial(protocol) | initial | {"preset": preset.slug}
+
     def _protocol_links(
-        self, request: HttpRequest, current: str
+        self, request: HttpRequest, current: str, **parameters: str
     ) -> list[dict[str, Any]]:
         links = []
         for protocol in Archive.Protocol:
             query = request.GET.copy()
-            query["protocol"] = protocol.value
-            name, _, services = str(protocol.label).partition(" ")
+            for name, value in {**parameters, "protocol": protocol.value}.items():
+                query[name] = value
             links.append(
                 {
-                    "name": name,
-                    "services": services.strip("()"),
+                    "protocol": protocol.value,
+                    "name": str(protocol.label).partition(" ")[0],
                     "url": f"?{query.urlencode()}",
                     "is_current": protocol == current,
                 }
@@ -238,7 +268,10 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
     ) -> HttpResponse:
         protocol = self._protocol(request, obj)
         may_verify = bool(obj) and self.has_change_permission(request, obj)
+        product = context["adminform"].form.product
         context |= {
+            "product": product,
+            "instruction": product.instruction(protocol),
             "protocol": protocol,
             "protocols": self._protocol_links(request, protocol),
             "may_verify": may_verify,

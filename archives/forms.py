@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.apps import apps
 
 from archives.fields import SecretUnreadableError
-from archives.models import SECRET_FIELDS, Archive
+from archives.models import SECRET_FIELDS, Archive, Identifier
+from archives.presets import PRESETS, Preset, offering, preset_of
 
 if apps.is_installed("unfold"):
     from unfold.widgets import (
@@ -66,6 +67,12 @@ class ArchiveForm(forms.ModelForm):  # type: ignore[type-arg]
     clear_password = _clear_box("password")
     clear_bearer_token = _clear_box("token")
     clear_client_key = _clear_box("private key")
+    identifiers = forms.MultipleChoiceField(
+        choices=Identifier.choices,
+        widget=CheckboxSelectMultiple,
+        help_text="What launches may name studies of this archive by. A launch by "
+        "another one is refused.",
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         archive = kwargs.get("instance") or Archive()
@@ -75,12 +82,31 @@ class ArchiveForm(forms.ModelForm):  # type: ignore[type-arg]
         for name in self.required:
             if name in self.fields:
                 self.fields[name].required = True
+        if self.protocol:
+            self._show_product()
         for name in SECRET_FIELDS:
             if name in self.fields and name in stored:
                 self._keep_blank(name)
             else:
                 del self.fields[f"clear_{name}"]
             self.initial.pop(name, None)
+
+    @property
+    def product(self) -> Preset:
+        """The product that is chosen, as far as it speaks this protocol."""
+        chosen = self["preset"].value() if "preset" in self.fields else ""
+        preset = preset_of(chosen or self.instance.preset, self.protocol)
+        return preset if self.protocol in preset.protocols else PRESETS[self.protocol]
+
+    def _show_product(self) -> None:
+        """Offer the products of the protocol, and show what the chosen one wants."""
+        if "preset" in self.fields:
+            products = offering(self.protocol)
+            field = cast(forms.ChoiceField, self.fields["preset"])
+            field.choices = [(preset.slug, preset.name) for preset in products]
+        for name, example in self.product.placeholders(self.protocol).items():
+            if name in self.fields:
+                self.fields[name].widget.attrs["placeholder"] = example
 
     def _keep_blank(self, name: str) -> None:
         field = self.fields[name]
@@ -142,9 +168,10 @@ FORMS: dict[str, type[ArchiveForm]] = {
     Archive.Protocol.DIMSE: DimseArchiveForm,
     Archive.Protocol.DICOMWEB: DicomWebArchiveForm,
 }
-_GENERAL = ("name", "slug", "is_enabled", "position")
+_GENERAL = ("name", "slug", "previous_names", "preset", "is_enabled", "position")
 _CERTIFICATES = ("ca_certificates", "client_certificate", "client_key")
-_ACCESS = ("groups", "images")
+_ACCESS = ("groups", "identifiers", "images")
+_WADO = ("wado_parameters", "wado_needs_only_object")
 Sections = tuple[tuple[str, tuple[str, ...]], ...]
 SECTIONS: dict[str, Sections] = {
     Archive.Protocol.DIMSE: (
@@ -173,7 +200,7 @@ SECTIONS: dict[str, Sections] = {
                 "total_timeout",
             ),
         ),
-        ("Access", (*_ACCESS, "wado_uri_url")),
+        ("Access", (*_ACCESS, "wado_uri_url", *_WADO)),
     ),
     Archive.Protocol.DICOMWEB: (
         ("General", _GENERAL),
@@ -192,7 +219,7 @@ SECTIONS: dict[str, Sections] = {
         ),
         ("TLS", (*_CERTIFICATES, "check_hostname")),
         ("Timeouts", ("connect_timeout", "answer_timeout", "total_timeout")),
-        ("Access", _ACCESS),
+        ("Access", (*_ACCESS, *_WADO)),
     ),
 }
 FOLDED_SECTIONS = {"TLS", "Timeouts"}

@@ -32,6 +32,10 @@ class Verification:
         return next((step for step in self.steps if not step.is_ok), None)
 
     @property
+    def warnings(self) -> tuple[VerificationStep, ...]:
+        return tuple(step for step in self.steps if step.is_warning)
+
+    @property
     def milliseconds(self) -> int:
         return round(sum(step.milliseconds for step in self.steps))
 

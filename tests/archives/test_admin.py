@@ -1,6 +1,9 @@
 """The administration of archives, page by page as a browser without scripts sees it."""
 
+import html
 import re
+from datetime import UTC, datetime
+from urllib.parse import parse_qsl
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -8,7 +11,10 @@ from django.contrib.messages import get_messages
 from django.test import Client
 from django.urls import reverse
 
-from archives.models import Archive
+from archives.entities import VerificationStep
+from archives.models import Archive, Identifier
+from archives.presets import PRESETS
+from archives.verification import Verification, record
 from tests.archives.clients.test_tls import make_certificate
 from tests.factories import make_dicomweb_archive, make_dimse_archive
 
@@ -42,6 +48,7 @@ DIMSE = {
     "specific_character_set": "ISO_IR 192",
     "maximum_associations": "4",
     "images": "gateway",
+    "identifiers": ["patientID", "studyUID"],
     "check_hostname": "on",
     **TIMEOUTS,
 }
@@ -56,6 +63,7 @@ DICOMWEB = {
     "page_size": "1000",
     "maximum_associations": "4",
     "images": "gateway",
+    "identifiers": ["patientID", "studyUID"],
     "check_hostname": "on",
     **TIMEOUTS,
 }
@@ -97,18 +105,134 @@ def staff(*permissions):
     return client
 
 
-# The form of the chosen protocol
+# The product, and what it fills in
 
 
-def test_adding_begins_with_the_protocol(admin_client):
+def links_of(response):
+    found = re.findall(r'href="\?([^"]*protocol=\w+)"', text(response))
+    return [link.replace("&amp;", "&") for link in found]
+
+
+def test_adding_begins_with_the_product(admin_client):
     response = admin_client.get(f"{ADD}?_changelist_filters=q%3Dx")
 
     assert response.status_code == 200
-    links = re.findall(r'href="\?([^"]*protocol=\w+)"', text(response))
-    assert links == [
-        "_changelist_filters=q%3Dx&amp;protocol=dimse",
-        "_changelist_filters=q%3Dx&amp;protocol=dicomweb",
+    assert links_of(response) == [
+        f"_changelist_filters=q%3Dx&preset={preset.slug}&protocol={protocol}"
+        for preset in PRESETS.values()
+        for protocol in preset.protocols
     ]
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.slug)
+def test_form_is_filled_in_as_far_as_the_product_tells(admin_client, preset):
+    for link in links_of(admin_client.get(ADD)):
+        parameters = dict(parse_qsl(link))
+        if parameters["preset"] != preset.slug:
+            continue
+        response = admin_client.get(f"{ADD}?{link}")
+        form = response.context["adminform"].form
+        for name, value in preset.initial(parameters["protocol"]).items():
+            assert form[name].value() == value
+        for name, example in preset.placeholders(parameters["protocol"]).items():
+            assert form.fields[name].widget.attrs["placeholder"] == example
+        assert form["preset"].value() == preset.slug
+        shown = html.unescape(text(response))
+        assert preset.instruction(parameters["protocol"]) in shown
+        assert all(note in shown for note in preset.notes)
+
+
+def test_form_offers_the_products_of_its_protocol(admin_client):
+    response = admin_client.get(f"{ADD}?preset=google&protocol=dimse")
+
+    form = response.context["adminform"].form
+    offered = [slug for slug, _ in form.fields["preset"].choices]
+    assert offered == ["dcm4chee", "orthanc", "dimse"]
+    assert form["preset"].value() == "dimse"
+
+
+def test_product_is_kept_and_shown_again(admin_client):
+    admin_client.post(ADD, DICOMWEB | {"preset": "azure", "page_size": "200"})
+    archive = Archive.objects.get()
+
+    response = admin_client.get(page_of(archive))
+
+    assert archive.product.slug == "azure"
+    assert PRESETS["azure"].enter in html.unescape(text(response))
+    assert PRESETS["azure"].url in text(response)
+    assert PRESETS["azure"].name in text(admin_client.get(LIST))
+
+
+def test_product_of_another_protocol_is_refused(admin_client):
+    response = admin_client.post(ADD, DIMSE | {"preset": "google"})
+
+    assert list(errors_of(response)) == ["preset"]
+
+
+def test_protocol_may_change_for_a_product_that_speaks_one_alone(admin_client):
+    archive = make_dicomweb_archive(DICOMWEB["url"], preset="google")
+
+    response = admin_client.get(f"{page_of(archive)}?protocol=dimse")
+    assert response.context["product"].slug == "dimse"
+    admin_client.post(page_of(archive), DIMSE | {"slug": "web", "preset": "dimse"})
+
+    assert Archive.objects.get().product.slug == "dimse"
+
+
+# What launches may ask for, and names
+
+
+def test_identifiers_are_boxes_of_which_one_is_needed(admin_client):
+    form = admin_client.get(f"{ADD}?protocol=dimse")
+    assert text(form).count('name="identifiers"') == len(Identifier)
+    assert len(re.findall(r'name="identifiers"[^>]*checked', text(form))) == 5
+
+    assert list(errors_of(admin_client.post(ADD, DIMSE | {"identifiers": []}))) == [
+        "identifiers"
+    ]
+    admin_client.post(ADD, DIMSE | {"identifiers": ["accessionNumber"]})
+
+    assert Archive.objects.get().identifiers == ["accessionNumber"]
+
+
+@pytest.mark.parametrize("protocol", ["dimse", "dicomweb"])
+def test_names_and_wado_settings_are_in_the_form(admin_client, protocol):
+    base = {"dimse": DIMSE, "dicomweb": DICOMWEB}[protocol]
+    asked = {
+        "previous_names": "old, older",
+        "wado_parameters": "&anonymize=yes",
+        "wado_needs_only_object": "on",
+    }
+    assert set(asked) <= fields_of(admin_client.get(f"{ADD}?protocol={protocol}"))
+
+    admin_client.post(ADD, base | asked)
+
+    archive = Archive.objects.get()
+    assert archive.names[1:] == ("old", "older")
+    assert archive.wado_parameters == "&anonymize=yes"
+    assert archive.wado_needs_only_object
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"previous_names": "one two"}, "previous_names"),
+        ({"previous_names": "taken"}, "previous_names"),
+        ({"previous_names": "other"}, "previous_names"),
+        ({"slug": "taken"}, "slug"),
+        ({"wado_parameters": "anonymize"}, "wado_parameters"),
+        ({"identifiers": ["studyUID", "what"]}, "identifiers"),
+    ],
+)
+def test_names_and_wado_settings_are_checked(admin_client, changes, field):
+    make_dimse_archive(name="Other", slug="other", previous_names="taken")
+
+    response = admin_client.post(ADD, DICOMWEB | changes)
+
+    assert list(errors_of(response)) == [field]
+
+
+# The form of the chosen protocol
 
 
 @pytest.mark.parametrize(
@@ -341,6 +465,24 @@ def test_verifying_shows_a_checklist(admin_client, embedded_archive):
     assert archive.last_success
     assert archive.last_error is None
     assert archive.last_milliseconds is not None
+
+
+def test_warning_is_shown_as_one(admin_client):
+    archive = make_dimse_archive()
+    step = VerificationStep(
+        name="TLS",
+        is_ok=True,
+        is_warning=True,
+        message="Ends soon.",
+        milliseconds=1,
+    )
+    record(archive, Verification(at=datetime.now(UTC), steps=(step,)))
+
+    shown = text(admin_client.get(page_of(archive)))
+
+    assert "⚠</span>" in shown
+    assert "Ends soon." in shown
+    assert "Working" in text(admin_client.get(LIST))
 
 
 def test_verifying_says_what_fails(admin_client):
