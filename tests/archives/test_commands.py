@@ -7,6 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from archives.models import Archive
+from archives.presets import PRESETS
 from tests.factories import DEAD_PORT, make_dicomweb_archive
 
 pytestmark = pytest.mark.django_db
@@ -87,6 +88,60 @@ def test_archive_may_change_its_protocol():
     assert (archive.calling_ae_title, archive.url, archive.password) == ("HUB", "", "")
 
 
+def test_product_fills_in_what_is_not_given():
+    add_archive("web", "--product", "azure", "--dicomweb", DEAD)
+
+    archive = Archive.objects.get()
+    assert (archive.preset, archive.page_size) == ("azure", 200)
+    assert archive.authentication == "none"
+
+    add_archive("web", "--product", "orthanc", "--dimse", "PACS@127.0.0.1:9")
+
+    archive = Archive.objects.get()
+    assert (archive.preset, archive.port) == ("orthanc", 9)
+    assert (archive.called_ae_title, archive.page_size) == ("PACS", 1000)
+
+
+def test_archive_keeps_its_product():
+    make_dicomweb_archive(DEAD, preset="kheops", page_size=77)
+
+    add_archive("web", "--previous-names", "old,older")
+
+    archive = Archive.objects.get()
+    assert (archive.preset, archive.page_size) == ("kheops", 77)
+    assert archive.names == ("web", "old", "older")
+
+
+def test_product_fits_the_protocol():
+    assert str(refusal("web", "--product", "google", "--dimse", "A@b:1")).startswith(
+        "--product: Google Cloud Healthcare does not speak DIMSE"
+    )
+
+
+def test_help_names_every_product(capsys):
+    with pytest.raises(SystemExit):
+        call_command("add_archive", "--help")
+
+    shown = capsys.readouterr().out
+    assert all(f"  {slug} " in shown for slug in PRESETS)
+
+
+@pytest.mark.parametrize("from_stdin", [False, True])
+def test_token_does_not_stand_on_the_command_line(monkeypatch, from_stdin):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a-token\n"))
+    if not from_stdin:
+        monkeypatch.setenv("VIEWERHUB_ARCHIVE_PASSWORD", "a-token")
+
+    add_archive(
+        "web",
+        *("--dicomweb", DEAD, "--bearer"),
+        *(["--password-stdin"] if from_stdin else []),
+    )
+
+    archive = Archive.objects.get()
+    assert (archive.authentication, archive.bearer_token) == ("bearer", "a-token")
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "standard_input"),
     [
@@ -128,6 +183,8 @@ def test_password_comes_from_the_safest_place_given(
         (["--dicomweb", DEAD, "--wado-uri", "x"], "--wado-uri:"),
         (["--dicomweb", DEAD, "--basic", "u"], "--basic:"),
         (["--dicomweb", DEAD, "--basic", "u:"], "--basic:"),
+        (["--dicomweb", DEAD, "--bearer"], "--bearer:"),
+        (["--dimse", "PACS@host:104", "--previous-names", "a b"], "--previous-names:"),
         (["--dicomweb", DEAD, "--basic", ":p"], "--basic:"),
         (["--dicomweb", DEAD, "--name", "n" * 65], "--name:"),
         (["--name", "Main"], "A new archive needs --dimse or --dicomweb."),

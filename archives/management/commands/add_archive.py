@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from archives.models import Archive
+from archives.presets import PRESETS
 from archives.verification import Verification, verify
 
 PASSWORD_VARIABLE = "VIEWERHUB_ARCHIVE_PASSWORD"  # noqa: S105
@@ -33,14 +35,26 @@ _OPTIONS = {
     "authentication": "--basic",
     "username": "--basic",
     "password": "--basic",
+    "bearer_token": "--bearer",
+    "preset": "--product",
+    "previous_names": "--previous-names",
     "images": "--images",
     "protocol": "--dimse or --dicomweb",
 }
+
+_PRODUCTS = "\n".join(
+    f"{preset.slug:20} {preset.name} ({' or '.join(preset.protocols)})"
+    for preset in PRESETS.values()
+)
 
 _EPILOG = f"""\
 The password of --basic may follow the user name after a colon. Other users of the machine
 can see command lines, so better give only the user name, and the password in the
 environment variable {PASSWORD_VARIABLE} or, with --password-stdin, on standard input.
+The token of --bearer comes from there in any case.
+
+products:
+{textwrap.indent(_PRODUCTS, "  ")}
 
 An archive that exists keeps every setting that is not given. What “Verify connection”
 finds is printed as a checklist.
@@ -65,6 +79,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("slug", metavar="SLUG", help="short name in addresses")
+        parser.add_argument(
+            "--product",
+            choices=list(PRESETS),
+            metavar="PRODUCT",
+            help="what the archive runs, see below",
+        )
         protocol = parser.add_mutually_exclusive_group()
         protocol.add_argument(
             "--dimse",
@@ -77,13 +97,17 @@ class Command(BaseCommand):
             help="a DICOMweb archive: the part before /studies",
         )
         parser.add_argument("--wado-uri", metavar="URL", help="its WADO-URI address")
-        parser.add_argument(
+        authentication = parser.add_mutually_exclusive_group()
+        authentication.add_argument(
             "--basic", metavar="USER[:PASSWORD]", help="Basic authentication, see below"
+        )
+        authentication.add_argument(
+            "--bearer", action="store_true", help="a bearer token, see below"
         )
         parser.add_argument(
             "--password-stdin",
             action="store_true",
-            help="read the password of --basic from standard input",
+            help="read the password or token from standard input",
         )
         parser.add_argument(
             "--calling-ae-title", metavar="AET", help="what the hub calls itself"
@@ -95,6 +119,11 @@ class Command(BaseCommand):
         )
         parser.add_argument("--name", help="what users see; the slug if never given")
         parser.add_argument(
+            "--previous-names",
+            metavar="NAMES",
+            help="other names in addresses, with commas between them",
+        )
+        parser.add_argument(
             "--check",
             action="store_true",
             help="exit with status 3 if the verification fails",
@@ -104,10 +133,13 @@ class Command(BaseCommand):
         archive = Archive.objects.filter(slug=options["slug"]).first()
         is_new = archive is None
         archive = archive or Archive(slug=options["slug"], name=options["slug"])
+        if options["product"] not in (None, archive.preset):
+            archive.page_size = PRESETS[options["product"]].page_size
         for name, value in _values(options).items():
             setattr(archive, name, value)
-        if options["basic"] is not None and archive.protocol == Archive.Protocol.DIMSE:
-            raise CommandError("--basic: only DICOMweb archives have it.")
+        for option in ("basic", "bearer"):
+            if options[option] and archive.protocol == Archive.Protocol.DIMSE:
+                raise CommandError(f"--{option}: only DICOMweb archives have it.")
         _save(archive)
         done = "Added" if is_new else "Updated"
         self.stdout.write(f"{done} {archive.name} ({archive.slug}), {archive.address}")
@@ -119,9 +151,11 @@ class Command(BaseCommand):
     def _print(self, verification: Verification) -> None:
         width = max(len(step.name) for step in verification.steps)
         for step in verification.steps:
-            style = self.style.SUCCESS if step.is_ok else self.style.ERROR
+            sign = self.style.SUCCESS("✓") if step.is_ok else self.style.ERROR("✗")
+            if step.is_warning:
+                sign = self.style.WARNING("!")
             self.stdout.write(
-                f"{style('✓' if step.is_ok else '✗')} {step.name:{width}} "
+                f"{sign} {step.name:{width}} "
                 f"{step.milliseconds:6.0f} ms  {step.message}"
             )
 
@@ -138,11 +172,18 @@ def _values(options: Mapping[str, Any]) -> dict[str, Any]:
         ("calling_ae_title", "calling_ae_title"),
         ("images", "images"),
         ("name", "name"),
+        ("product", "preset"),
+        ("previous_names", "previous_names"),
     ):
         if options[option] is not None:
             values[field] = options[option]
     if options["basic"] is not None:
         values |= _basic(options["basic"], from_stdin=options["password_stdin"])
+    elif options["bearer"]:
+        values |= {
+            "authentication": Archive.Authentication.BEARER,
+            "bearer_token": _secret("bearer", from_stdin=options["password_stdin"]),
+        }
     return values
 
 
@@ -161,20 +202,33 @@ def _dimse(text: str) -> dict[str, Any]:
 
 def _basic(text: str, *, from_stdin: bool) -> dict[str, Any]:
     username, colon, password = text.partition(":")
-    if from_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
-    elif not colon:
-        password = os.environ.get(PASSWORD_VARIABLE, "")
-    if not password:
-        raise CommandError(
-            f"--basic: there is no password. Set {PASSWORD_VARIABLE}, or use "
-            "--password-stdin."
-        )
+    if from_stdin or not colon:
+        password = _secret("basic", from_stdin=from_stdin)
+    elif not password:
+        raise _no_secret("basic")
     return {
         "authentication": Archive.Authentication.BASIC,
         "username": username,
         "password": password,
     }
+
+
+def _secret(option: str, *, from_stdin: bool) -> str:
+    if from_stdin:
+        secret = sys.stdin.readline().rstrip("\r\n")
+    else:
+        secret = os.environ.get(PASSWORD_VARIABLE, "")
+    if not secret:
+        raise _no_secret(option)
+    return secret
+
+
+def _no_secret(option: str) -> CommandError:
+    what = "token" if option == "bearer" else "password"
+    return CommandError(
+        f"--{option}: there is no {what}. Set {PASSWORD_VARIABLE}, or use "
+        "--password-stdin."
+    )
 
 
 def _save(archive: Archive) -> None:
