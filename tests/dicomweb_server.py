@@ -36,6 +36,8 @@ class Behaviour:
     none_status: int = 200
     none_body: bytes = b"[]"
     sends_counts: bool = True
+    sends_modalities: bool = True  # of a study; else it finds nothing by them
+    refused_keys: frozenset[str] = frozenset()  # that are answered with 400
     counted_too_many: int = 0  # instances a study claims to have beyond those it has
     has_metadata: bool = True
     not_in_metadata: frozenset[str] = frozenset()
@@ -178,6 +180,8 @@ class DicomWebServer:
             return status(400)
         if level != "studies" and not parents and not behaviour.is_relational:
             return status(400)
+        if behaviour.refused_keys & request.keys.keys():
+            return status(400)
         found = [
             match
             for match in _matches(self._rows(parents), level, behaviour)
@@ -211,8 +215,10 @@ class DicomWebServer:
         for keyword, value in keys.items():
             if tag := SEARCHABLE.get(keyword):
                 values = value.split(",") if self.behaviour.takes_uid_lists else [value]
-                text = _first(match.get(tag, {}))
-                if not any(fnmatchcase(text, each) for each in values):
+                texts = [_first(match.get(tag, {}))]
+                if tag == "00080061":
+                    texts = match.get(tag, {}).get("Value", [])
+                if not any(fnmatchcase(one, each) for one in texts for each in values):
                     return False
         return True
 
@@ -375,14 +381,25 @@ def _study(study: Study, behaviour: Behaviour) -> dict:
         "00080020": _value("DA", study.study_date),
         "00080030": _value("TM", study.study_time),
         "00080050": _value("SH", study.accession_number),
-        "00080061": _value("CS", *modalities),
         "00081030": _value("LO", study.study_description),
         "00100010": _name(study.patient.patient_name),
         "00100020": _value("LO", study.patient.patient_id),
         "00100021": _value("LO", study.patient.issuer_of_patient_id),
+        **_qualifiers(study.patient.universal_entity_id),
+        "00100030": _value("DA", study.patient.patient_birth_date),
         "0020000D": _value("UI", study.study_instance_uid),
         **(counts if behaviour.sends_counts else {}),
+        **(
+            {"00080061": _value("CS", *modalities)}
+            if behaviour.sends_modalities
+            else {}
+        ),
     }
+
+
+def _qualifiers(universal_entity_id: str) -> dict:
+    item = {"00400032": _value("UT", universal_entity_id)}
+    return {"00100024": _value("SQ", item)} if universal_entity_id else {}
 
 
 def _series(series: Series) -> dict:
