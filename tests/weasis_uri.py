@@ -20,6 +20,7 @@ PROTECTED_PREFIXES = ("java.", "javax.", "jdk.", "sun.", "os.", "user.")
 FORBIDDEN_IN_USER = re.compile(r'[\\/:*?"<>|\x00-\x1f]|^\.+$')
 # Characters that gogo takes as syntax outside quotes.
 GOGO_SYNTAX = frozenset("&=?#;|()[]{}*<>~`\"'%$\\")
+PLAIN = re.compile(r"[A-Za-z0-9:./_-]+")
 OPTIONS: dict[str, dict[str, str]] = {
     "dicom:get": {"l": "local", "p": "portable", "r": "remote", "w": "wado"}
     | {"z": "zip", "i": "iwado"},
@@ -171,6 +172,9 @@ def split_words(text: str) -> Iterator[str]:
             if word is not None:
                 yield word
             word, position = None, position + 1
+            continue
+        if plain := PLAIN.match(text, position):
+            word, position = (word or "") + plain[0], plain.end()
             continue
         part, position = _part(text, position, is_assignment=_long_option(word))
         word = (word or "") + part

@@ -1,5 +1,6 @@
 """``weasis://`` URIs against an independent reading of what Weasis does with them."""
 
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
@@ -11,6 +12,7 @@ from archives.entities import (
     PatientIdentifier,
     Selection,
     SeriesIdentifier,
+    StudyFilter,
 )
 from launcher import weasis
 from launcher.weasis import LaunchOptions, NotCarriableError, RsArchive
@@ -210,9 +212,152 @@ def test_dicom_rs_asks_every_archive_for_everything_selected():
         ]
 
 
+ONE_STUDY = Selection(study_instance_uids=("1.3.6.1.4.1.11129.5.5.1843",))
+ONE_PATIENT = Selection(patients=(PatientIdentifier(patient_id="ozp00SjY2xG"),))
+BEARER = (("Authorization", "Bearer a.token-1_2"),)
+GOOGLE = (
+    "https://healthcare.googleapis.com/v1beta1/projects/chc-nih-chest-xray/locations/"
+    "us-central1/datasets/nih-chest-xray/dicomStores/nih-chest-xray/dicomWeb"
+)
+
+
+@pytest.mark.parametrize(
+    ("archive", "selection", "headers", "command"),
+    [
+        pytest.param(
+            RsArchive(
+                "https://h:8443/dcm4chee-arc/aets/A/rs", "&includedefaults=false"
+            ),
+            ONE_PATIENT,
+            BEARER,
+            '$dicom:rs --url "https://h:8443/dcm4chee-arc/aets/A/rs" '
+            '-r "patientID=ozp00SjY2xG" --query-ext "&includedefaults=false" '
+            '-H "Authorization: Bearer a.token-1_2"',
+            id="dcm4chee",
+        ),
+        pytest.param(
+            RsArchive("https://demo.orthanc-server.com/dicom-web"),
+            ONE_PATIENT,
+            (),
+            '$dicom:rs --url "https://demo.orthanc-server.com/dicom-web" '
+            '-r "patientID=ozp00SjY2xG"',
+            id="Orthanc",
+        ),
+        pytest.param(
+            RsArchive(GOOGLE, repeats_parameters=True),
+            ONE_STUDY,
+            BEARER,
+            '$weasis:config pro="dicom.qido.query.multi.params true" '
+            f'$dicom:rs --url "{GOOGLE}" -r "studyUID=1.3.6.1.4.1.11129.5.5.1843" '
+            '-H "Authorization: Bearer a.token-1_2"',
+            id="Google",
+        ),
+        pytest.param(
+            RsArchive("https://dicomcloud.azurewebsites.net/api/"),
+            ONE_STUDY,
+            (),
+            '$dicom:rs --url "https://dicomcloud.azurewebsites.net/api" '
+            '-r "studyUID=1.3.6.1.4.1.11129.5.5.1843"',
+            id="DICOMcloud",
+        ),
+        pytest.param(
+            RsArchive("https://demo.kheops.online/api"),
+            ONE_STUDY,
+            BEARER,
+            '$dicom:rs --url "https://demo.kheops.online/api" '
+            '-r "studyUID=1.3.6.1.4.1.11129.5.5.1843" '
+            '-H "Authorization: Bearer a.token-1_2"',
+            id="Kheops",
+        ),
+    ],
+)
+def test_dicom_rs_is_written_as_its_archive_documents_it(
+    archive, selection, headers, command
+):
+    uri = weasis.open_dicom_rs([archive], selection, headers=headers)
+
+    assert uri == "weasis://?" + quote(command, safe="")
+
+
+def test_dicom_rs_repeats_parameters_beside_the_properties_of_the_template():
+    """Weasis reads one configuration only."""
+    archive = RsArchive("https://a.example/rs", repeats_parameters=True)
+    options = LaunchOptions(commands=("$dicom:close --all",), properties=("a b",))
+
+    uri = weasis.open_dicom_rs([archive], ONE_STUDY, options)
+
+    launch = parse_uri(uri)
+    assert launch.properties == {"dicom.qido.query.multi.params": "true", "a": "b"}
+    assert [one.name for one in launch.commands] == ["dicom:close", "dicom:rs"]
+
+
+def test_manifests_are_a_command_each():
+    urls = weasis.primary_first(MANIFEST)
+
+    launch = parse_uri(weasis.open_manifests(urls))
+
+    assert [one.values("wado") for one in launch.commands] == [
+        [f"{MANIFEST}/primary"],
+        [f"{MANIFEST}/rest"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        LaunchOptions(commands=('$dicom:close -p "a%b"',)),
+        LaunchOptions(commands=("$dicom:close; $weasis:ui",)),
+        LaunchOptions(properties=('a "b',)),
+        LaunchOptions(properties=("java.home x",)),
+        LaunchOptions(cdb='https://x.example/"'),
+        LaunchOptions(wcfg="https://x.example/$a"),
+    ],
+)
+def test_options_that_can_not_be_carried_are_refused(options):
+    with pytest.raises(NotCarriableError):
+        weasis.open_manifest(MANIFEST, options)
+
+
+@pytest.mark.parametrize(
+    ("extension", "headers"),
+    [
+        ('&a="b"', ()),
+        ("&a=%20", ()),
+        ("&a=b c", ()),
+        ("", (("A b", "c"),)),
+        ("", (("A", "b$c"),)),
+        ("", (("A", "b\nc"),)),
+        ("", (("A", ""),)),
+        ("", (("A", "é"),)),
+    ],
+)
+def test_dicom_rs_refuses_extensions_and_headers_it_can_not_carry(extension, headers):
+    archive = RsArchive("https://a.example/rs", extension)
+
+    with pytest.raises(NotCarriableError):
+        weasis.open_dicom_rs([archive], ONE_STUDY, headers=headers)
+
+
+def test_dicom_rs_needs_an_archive():
+    with pytest.raises(NotCarriableError):
+        weasis.open_dicom_rs([], ONE_STUDY)
+
+
 @pytest.mark.parametrize(
     "selection",
     [
+        Selection(),
+        replace(ONE_STUDY, study_filter=StudyFilter(modalities_in_study=("CT",))),
+        Selection(patients=(PatientIdentifier(patient_id="1^^^2"),)),
+        Selection(patients=(PatientIdentifier(patient_id=" 1"),)),
+        Selection(
+            patients=(PatientIdentifier(patient_id="1", universal_entity_id="1.2.3"),)
+        ),
+        Selection(
+            patients=(PatientIdentifier(patient_id="1", issuer_of_patient_id="A^B"),)
+        ),
+        Selection(accession_numbers=("A^1",)),
+        Selection(accession_numbers=("",)),
         Selection(patients=(PatientIdentifier(patient_id="a&b"),)),
         Selection(patients=(PatientIdentifier(patient_id="日本"),)),
         Selection(
