@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import structlog
 
-from archives.clients import Endpoint, open_client
+from archives.clients import Endpoint, newest_of_each_patient, open_client
 from archives.clients.base import Progress
 from archives.entities import Selection, WholeStudies
 from archives.errors import (
@@ -64,7 +65,7 @@ async def collect(plan: BuildPlan) -> tuple[Answer, ...] | None:
         pulse = _Pulse()
         heartbeat = asyncio.create_task(_beat(plan.build_id, pulse))
         try:
-            answers = await asyncio.gather(
+            asked = await asyncio.gather(
                 *(
                     _known_or_asked(
                         plan, archive, pulse, earlier.answers.get(archive.archive_id)
@@ -72,10 +73,38 @@ async def collect(plan: BuildPlan) -> tuple[Answer, ...] | None:
                     for archive in plan.archives
                 )
             )
+            answers = await _keep_newest(plan, asked)
         finally:
             heartbeat.cancel()
         await store.finish(plan.build_id)
+        return answers
+
+
+async def _keep_newest(
+    plan: BuildPlan, answers: Sequence[Answer]
+) -> tuple[Answer, ...]:
+    """Where the newest studies are wanted, those over all archives: each knew its own."""
+    number = plan.selection.study_filter.most_recent
+    if number is None:
         return tuple(answers)
+    everything = [study for answer in answers for study in answer.studies]
+    newest = set(map(id, newest_of_each_patient(everything, number)))
+    kept = []
+    for answer in answers:
+        studies = tuple(study for study in answer.studies if id(study) in newest)
+        if len(studies) < len(answer.studies):
+            state = answer.state if studies or answer.state != "ok" else "empty"
+            answer = replace(answer, studies=studies, state=state)
+            await store.save_answer(plan.build_id, answer)
+        kept.append(answer)
+    return tuple(kept)
+
+
+async def ask(plan: BuildPlan) -> tuple[Answer, ...]:
+    """What every archive answers, without keeping any of it."""
+    pulse = _Pulse()
+    asking = (_ask(plan, archive, pulse) for archive in plan.archives)
+    return tuple(await asyncio.gather(*asking))
 
 
 async def _known_or_asked(

@@ -1,24 +1,34 @@
-"""What is asked of an administrator about launch templates and API clients."""
+"""What is asked of an administrator about launches, their templates and clients."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from django import forms
 from django.apps import apps
 
+from archives.models import Archive, ArchiveQuerySet, Identifier
+from launcher.criteria import CriteriaError, parse
 from launcher.models import ApiClient, LaunchTemplate
+from launcher.retrieval import Version
 
 if apps.is_installed("unfold"):
     from unfold.widgets import (
         UnfoldAdminCheckboxSelectMultipleWidget as CheckboxSelectMultiple,
     )
+    from unfold.widgets import UnfoldAdminSelectWidget as Select
+    from unfold.widgets import UnfoldAdminTextInputWidget as TextInput
 else:
-    from django.forms import CheckboxSelectMultiple
+    from django.contrib.admin.widgets import AdminTextInputWidget as TextInput
+    from django.forms import CheckboxSelectMultiple, Select
 
 __all__ = [
     "ApiClientForm",
     "CheckboxSelectMultiple",
+    "LaunchPreviewForm",
     "LaunchTemplateForm",
     "TemplatePreviewForm",
+    "UrlBuilderForm",
 ]
 
 
@@ -28,7 +38,8 @@ class LaunchTemplateForm(forms.ModelForm):  # type: ignore[type-arg]
     becomes_default = forms.BooleanField(
         required=False,
         label="Make this the default",
-        help_text="Launches that name no template use the default. There is one only.",
+        help_text="Launches that name no template, and that no viewer rule is for, use "
+        "the default. There is one only.",
     )
 
 
@@ -37,7 +48,157 @@ class TemplatePreviewForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = LaunchTemplate
-        fields = ["archives", "mode", "commands", "properties", "cdb", "wcfg"]
+        fields = [
+            "viewer",
+            "archives",
+            "mode",
+            "images",
+            "opens_primary_study_first",
+            "commands",
+            "properties",
+            "cdb",
+            "wcfg",
+            "http_tags",
+        ]
+
+
+class LaunchPreviewForm(forms.Form):
+    """A launch to try, without starting it."""
+
+    VERSIONS = ("4.7.2", "4.7.0", "4.6.6", "4.5.0")
+
+    text = forms.CharField(
+        label="Launch URL or identifier",
+        max_length=8000,
+        widget=TextInput({"autocomplete": "off", "spellcheck": "false"}),
+        help_text="A launch URL, its part after the question mark, or only a UID, an "
+        "accession number or a Patient ID.",
+    )
+    kind = forms.ChoiceField(
+        label="If it is only an identifier",
+        required=False,
+        choices=[
+            ("", "A UID is of a study, all else is a Patient ID"),
+            *Identifier.choices,
+        ],
+        widget=Select,
+    )
+    archive = forms.ModelChoiceField(
+        Archive.objects.none(),
+        required=False,
+        empty_label="Those the launch or its template names",
+        to_field_name="slug",
+        widget=Select,
+    )
+    template = forms.ModelChoiceField(
+        LaunchTemplate.objects.all(),
+        required=False,
+        empty_label="As the launch, its viewer or the rules say",
+        to_field_name="slug",
+        widget=Select,
+    )
+    version = forms.ChoiceField(
+        label="Version of Weasis",
+        required=False,
+        choices=[
+            *((version, f"Weasis {version}") for version in VERSIONS),
+            ("", "Not known"),
+        ],
+        initial=VERSIONS[0],
+        widget=Select,
+    )
+    address = forms.GenericIPAddressField(
+        label="Caller's address",
+        required=False,
+        widget=TextInput,
+        help_text="For viewer rules with networks. Empty means your own.",
+    )
+
+    def __init__(
+        self, *args: Any, archives: ArchiveQuerySet | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if archives is not None:
+            self.fields["archive"].queryset = archives  # type: ignore[attr-defined]
+
+    def get_version(self) -> Version | None:
+        if not (text := self.cleaned_data["version"]):
+            return None
+        major, minor, patch = map(int, text.split("."))
+        return major, minor, patch
+
+
+class UrlBuilderForm(forms.Form):
+    """What links are to open, and how."""
+
+    LIFETIMES = ((300, "5 minutes"), (60, "1 minute"), (3600, "1 hour"))
+
+    kind = forms.ChoiceField(label="Identifier", choices=Identifier, widget=Select)
+    value = forms.CharField(
+        max_length=2000,
+        widget=TextInput({"autocomplete": "off", "spellcheck": "false"}),
+        help_text="Put commas between several.",
+    )
+    archives = forms.ModelMultipleChoiceField(
+        Archive.objects.none(),
+        required=False,
+        to_field_name="slug",
+        widget=CheckboxSelectMultiple,
+        help_text="Nothing chosen means those of the template, or all.",
+    )
+    template = forms.ModelChoiceField(
+        LaunchTemplate.objects.all(),
+        required=False,
+        empty_label="As viewer rules say",
+        to_field_name="slug",
+        widget=Select,
+    )
+    client = forms.ModelChoiceField(
+        ApiClient.objects.none(),
+        required=False,
+        label="Signed by",
+        empty_label="Nobody",
+        to_field_name="slug",
+        widget=Select,
+        help_text="API clients that have a signing secret.",
+    )
+    lifetime = forms.TypedChoiceField(
+        label="Signature holds",
+        choices=LIFETIMES,
+        coerce=int,
+        required=False,
+        widget=Select,
+    )
+
+    def __init__(
+        self,
+        *args: Any,
+        archives: ArchiveQuerySet | None = None,
+        may_sign: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if archives is not None:
+            self.fields["archives"].queryset = archives  # type: ignore[attr-defined]
+        if may_sign:
+            signers = ApiClient.objects.active().exclude(signing_secret="")
+            self.fields["client"].queryset = signers  # type: ignore[attr-defined]
+        else:
+            del self.fields["client"], self.fields["lifetime"]
+
+    def clean(self) -> dict[str, Any]:
+        """What the hub would refuse in the link is refused here."""
+        data = super().clean() or {}
+        if "kind" in data and "value" in data:
+            try:
+                parse([(data["kind"], data["value"])])
+            except CriteriaError as error:
+                self.add_error("value", [problem.message for problem in error.problems])
+        return data
+
+    def values(self) -> tuple[str, ...]:
+        parts = self.cleaned_data["value"].split(",")
+        return tuple(dict.fromkeys(filter(None, map(str.strip, parts))))
 
 
 class ApiClientForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -11,20 +11,28 @@ from django.forms.utils import ErrorDict
 from archives.entities import Selection
 from archives.models import Archive
 from launcher import weasis
-from launcher.models import LaunchTemplate
+from launcher.criteria import LaunchExtras
+from launcher.models import LaunchTemplate, Viewer
 
 # As long as UIDs of real studies.
 EXAMPLE = Selection(study_instance_uids=("1.2.826.0.1.3680043.8.498." + "1" * 38,))
+EXAMPLE_EXTRAS = LaunchExtras(user="jane", host="ward-12")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """The example's URI and the commands Weasis reads in it, or why there is none."""
+    """The example's URI and the commands Weasis reads in it, or why there is none.
+
+    ``note`` says why the mode is not the one of the template, ``why`` why it is.
+    """
 
     problems: tuple[str, ...] = ()
     uri: str = ""
     commands: tuple[str, ...] = ()
+    why: str = ""
     note: str = ""
+    left_out: tuple[str, ...] = ()
+    viewer: str = ""
     maximum: int = weasis.MAXIMUM_URI_LENGTH
 
     @property
@@ -36,18 +44,30 @@ def preview(template: LaunchTemplate, chosen: Iterable[Archive]) -> Preview:
     """The preview of a valid template that asks the ``chosen`` archives, or all."""
     archives = [archive for archive in chosen if archive.is_enabled]
     asked = archives or list(Archive.objects.enabled())
+    if template.viewer:
+        return _of_viewer(template.viewer, asked)
     manifest_url = weasis.example_manifest_url(settings.VIEWERHUB_PUBLIC_URL)
-    uri = template.uri(manifest_url, EXAMPLE, asked)
-    commands = weasis.decode(uri)
-    wants_rs = template.mode == LaunchTemplate.Mode.DICOM_RS
-    has_rs = any(command.startswith("$dicom:rs") for command in commands)
-    note = (
-        "Weasis gets a manifest: at least one archive of this template is not a DICOMweb "
-        "archive with images straight from the archive."
-        if wants_rs and not has_rs
-        else ""
+    start = template.start(manifest_url, EXAMPLE, asked, EXAMPLE_EXTRAS)
+    is_as_asked = template.mode in {start.mode, LaunchTemplate.Mode.AUTO}
+    return Preview(
+        uri=start.uri,
+        commands=weasis.decode(start.uri),
+        why=start.why if is_as_asked else "",
+        note="" if is_as_asked else f"Weasis gets a manifest. {start.why}",
+        left_out=start.left_out,
     )
-    return Preview(uri=uri, commands=commands, note=note)
+
+
+def _of_viewer(viewer: Viewer, archives: list[Archive]) -> Preview:
+    problem = "There is no archive to open studies of."
+    for archive in archives:
+        try:
+            url = viewer.address(EXAMPLE, [archive], user=EXAMPLE_EXTRAS.user)
+        except weasis.NotCarriableError as error:
+            problem = str(error)
+        else:
+            return Preview(uri=url, viewer=viewer.name)
+    return Preview(problems=(problem,), viewer=viewer.name)
 
 
 def refused(errors: ErrorDict) -> Preview:

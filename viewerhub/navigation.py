@@ -19,17 +19,19 @@ def _may_view(name: str, request: HttpRequest) -> bool:
 
 
 def _section(title: str, entries: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
+    items = [
+        _item(label, icon, f"{name}_changelist", name) for label, icon, name in entries
+    ]
+    return {"title": title, "items": items}
+
+
+def _item(label: str, icon: str, view: str, name: str) -> dict[str, Any]:
+    """An entry for those who may view the model ``name``."""
     return {
-        "title": title,
-        "items": [
-            {
-                "title": label,
-                "icon": icon,
-                "link": reverse_lazy(f"admin:{name}_changelist"),
-                "permission": partial(_may_view, name),
-            }
-            for label, icon, name in entries
-        ],
+        "title": label,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:{view}"),
+        "permission": partial(_may_view, name),
     }
 
 
@@ -39,10 +41,29 @@ SIDEBAR = [
         [
             ("Archives", "storage", "archives_archive"),
             ("Launch templates", "tune", "launcher_launchtemplate"),
+            ("Viewers", "view_in_ar", "launcher_viewer"),
+            ("Viewer rules", "alt_route", "launcher_viewerrule"),
             ("Launches", "open_in_new", "launcher_launch"),
             ("API clients", "key", "launcher_apiclient"),
         ],
     ),
+    {
+        "title": "Tools",
+        "items": [
+            _item(
+                "Preview a launch",
+                "preview",
+                "launcher_launch_preview",
+                "launcher_launchtemplate",
+            ),
+            _item(
+                "URL builder",
+                "add_link",
+                "launcher_url_builder",
+                "launcher_launchtemplate",
+            ),
+        ],
+    },
     _section(
         "People",
         [

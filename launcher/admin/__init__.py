@@ -3,5 +3,12 @@
 from launcher.admin.clients import ApiClientAdmin
 from launcher.admin.launches import LaunchAdmin
 from launcher.admin.templates import LaunchTemplateAdmin
+from launcher.admin.viewers import ViewerAdmin, ViewerRuleAdmin
 
-__all__ = ["ApiClientAdmin", "LaunchAdmin", "LaunchTemplateAdmin"]
+__all__ = [
+    "ApiClientAdmin",
+    "LaunchAdmin",
+    "LaunchTemplateAdmin",
+    "ViewerAdmin",
+    "ViewerRuleAdmin",
+]

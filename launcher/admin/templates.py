@@ -10,20 +10,34 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
-from launcher.admin.base import BaseAdmin
+from launcher.admin.tools import LaunchTools
 from launcher.forms import LaunchTemplateForm, TemplatePreviewForm
 from launcher.models import LaunchTemplate
 from launcher.preview import Preview, preview, refused
 
+_FOLDED = {"classes": ["collapse"]}
+
 
 @admin.register(LaunchTemplate)
-class LaunchTemplateAdmin(BaseAdmin):
+class LaunchTemplateAdmin(LaunchTools):
     form = LaunchTemplateForm
-    list_display = ["name", "slug", "is_default", "mode", "archive_names"]
-    list_filter = ["mode"]
+    list_display = [
+        "name",
+        "slug",
+        "is_default",
+        "viewer_name",
+        "mode",
+        "archive_names",
+    ]
+    list_filter = ["viewer", "mode"]
+    list_select_related = ["viewer"]
     search_fields = ["name", "slug"]
     prepopulated_fields = {"slug": ["name"]}
     readonly_fields = ["is_default"]
+
+    @admin.display(description="viewer", ordering="viewer__name")
+    def viewer_name(self, template: LaunchTemplate) -> str:
+        return str(template.viewer or "Weasis")
 
     @admin.display(description="archives", empty_value="All")
     def archive_names(self, template: LaunchTemplate) -> str | None:
@@ -42,10 +56,18 @@ class LaunchTemplateAdmin(BaseAdmin):
         )
         is_settled = (obj and obj.is_default) or not may_write
         default = "is_default" if is_settled else "becomes_default"
+        images = [
+            *("images", "retrieval", "transfer_syntax", "compression_rate"),
+            *("override_tags", "http_tags", "opens_primary_study_first"),
+        ]
+        allowed = ["allowed_properties", "allowed_commands", "allowed_addresses"]
+        weasis = ["mode", "commands", "properties", "cdb", "wcfg"]
         return [
             ("General", {"fields": ["name", "slug", default]}),
-            ("Launch", {"fields": ["archives", "mode", "commands"]}),
-            ("Configuration of Weasis", {"fields": ["properties", "cdb", "wcfg"]}),
+            ("Launch", {"fields": ["viewer", "archives", "policy"]}),
+            ("Weasis", {"fields": weasis}),
+            ("Images in Weasis", {"fields": images, **_FOLDED}),
+            ("What links may say", {"fields": ["date_meaning", *allowed], **_FOLDED}),
         ]
 
     def save_model(
@@ -79,7 +101,7 @@ class LaunchTemplateAdmin(BaseAdmin):
         ]
         return deleted, counts, forbidden, protected
 
-    # The preview
+    # The preview of the template itself
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.preview_view)
@@ -97,17 +119,7 @@ class LaunchTemplateAdmin(BaseAdmin):
             return TemplateResponse(
                 request, "admin/launcher/launchtemplate/_preview.html", context
             )
-        return TemplateResponse(
-            request,
-            "admin/launcher/launchtemplate/preview.html",
-            {
-                **self.admin_site.each_context(request),
-                "title": "Preview",
-                "opts": self.opts,
-                "media": self.media,
-                **context,
-            },
-        )
+        return self._page(request, "preview", "Preview", **context)
 
     def _preview_of_form(self, request: HttpRequest) -> Preview:
         form = TemplatePreviewForm(request.POST)

@@ -18,7 +18,14 @@ pytestmark = pytest.mark.django_db
 TEMPLATES = "/admin/launcher/launchtemplate/"
 LAUNCHES = "/admin/launcher/launch/"
 CLIENTS = "/admin/launcher/apiclient/"
-TEMPLATE = {"name": "Ward", "slug": "ward", "mode": "manifest"}
+TEMPLATE = {
+    "name": "Ward",
+    "slug": "ward",
+    "mode": "manifest",
+    "retrieval": "auto",
+    "policy": "auto",
+    "date_meaning": "ihe",
+}
 CLIENT = {"name": "RIS", "is_enabled": "on", "scopes": ["launch", "search"]}
 PATIENT = "MARTIN"
 

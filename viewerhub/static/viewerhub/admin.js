@@ -18,6 +18,21 @@ window.addEventListener("pageshow", (event) => {
   if (event.persisted && document.querySelector("[aria-busy=true]")) location.reload();
 });
 
+// Browsers let pages copy only over HTTPS: elsewhere the text is selected instead.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest?.("[data-copy]");
+  if (!button) return;
+  const source = document.getElementById(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+    const label = button.firstChild, before = label.textContent;
+    label.textContent = button.dataset.copied;
+    setTimeout(() => { label.textContent = before; }, 2000);
+  } catch {
+    getSelection().selectAllChildren(source);
+  }
+});
+
 document.addEventListener("DOMContentLoaded", () => {
   const button = document.querySelector("[data-preview]");
   if (!button) return;

@@ -1,0 +1,106 @@
+"""Other viewers, and the rules that choose between them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+
+from launcher.admin.base import BaseAdmin
+from launcher.models import LaunchTemplate, Viewer, ViewerRule
+from launcher.viewer_presets import PRESETS, ViewerPreset
+from launcher.viewers import PLACEHOLDERS
+
+
+@admin.register(Viewer)
+class ViewerAdmin(BaseAdmin):
+    list_display = ["name", "slug", "is_enabled", "limits_in_words", "url_template"]
+    search_fields = ["name", "slug"]
+    fieldsets = [
+        ("General", {"fields": ["name", "slug", "is_enabled"]}),
+        ("Address", {"fields": ["url_template"]}),
+        (
+            "What it can open",
+            {"fields": ["maximum_studies", "needs_one_archive", "needs_dicomweb"]},
+        ),
+    ]
+
+    @admin.display(description="limits", empty_value="None")
+    def limits_in_words(self, viewer: Viewer) -> str | None:
+        parts = []
+        if viewer.maximum_studies:
+            many = "studies" if viewer.maximum_studies > 1 else "study"
+            parts.append(f"{viewer.maximum_studies} {many}")
+        if viewer.needs_one_archive:
+            parts.append("one archive")
+        if viewer.needs_dicomweb:
+            parts.append("DICOMweb")
+        return ", ".join(parts) or None
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        preset = _preset(request)
+        if preset is None:
+            return super().get_changeform_initial_data(request)
+        return {
+            "name": preset.name,
+            "slug": preset.slug,
+            "url_template": preset.url_template,
+            "maximum_studies": preset.limits.maximum_studies,
+            "needs_one_archive": preset.limits.needs_one_archive,
+            "needs_dicomweb": preset.limits.needs_dicomweb,
+        }
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Viewer | None = None,
+    ) -> HttpResponse:
+        context |= {
+            "presets": PRESETS if add else (),
+            "preset": _preset(request) if add else None,
+            "placeholders": PLACEHOLDERS.items(),
+        }
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+
+def _preset(request: HttpRequest) -> ViewerPreset | None:
+    slug = request.GET.get("preset")
+    return next((preset for preset in PRESETS if preset.slug == slug), None)
+
+
+@admin.register(ViewerRule)
+class ViewerRuleAdmin(BaseAdmin):
+    list_display = ["name", "position", "conditions", "opens", "is_enabled"]
+    list_editable = ["position", "is_enabled"]
+    list_select_related = ["template__viewer", "archive", "group"]
+    ordering_field = "position"  # rows can be dragged where Unfold is installed
+    search_fields = ["name"]
+    fieldsets = [
+        ("General", {"fields": ["name", "is_enabled", "position"]}),
+        (
+            "Applies to launches with all of these",
+            {"fields": ["modalities", "archive", "networks", "group"]},
+        ),
+        ("Then", {"fields": ["template"]}),
+    ]
+
+    @admin.display(description="applies to")
+    def conditions(self, rule: ViewerRule) -> str:
+        text = rule.conditions()
+        return text[0].upper() + text[1:]
+
+    @admin.display(description="opens")
+    def opens(self, rule: ViewerRule) -> str:
+        return f"{rule.template} ({rule.template.viewer or 'Weasis'})"
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        default = LaunchTemplate.objects.select_related("viewer").default()
+        context = {"default_template": default, **(extra_context or {})}
+        return super().changelist_view(request, context)
