@@ -36,7 +36,7 @@ class ManifestError(ValueError):
 
 
 def check_upload(body: bytes) -> str:
-    """The root element of a manifest as text, without XML and document type declaration.
+    """The text of a manifest as it was sent, but without its XML declaration.
 
     Nothing outside ``body`` is read, and no entity but the five of XML is known. Raises
     ``ManifestError`` for the first thing that is wrong.
@@ -48,10 +48,12 @@ def check_upload(body: bytes) -> str:
     if declares >= 0:
         line = text.count("\n", 0, declares) + 1
         raise ManifestError(line, "A manifest may not have a document type (DOCTYPE).")
-    root = _parse(text)
-    whole = etree.tostring(root, encoding="unicode", with_tail=False)
-    _validate(root)
-    return whole
+    declaration = _DECLARATION.match(text)
+    content = text[declaration.end() :] if declaration else text
+    # Its line breaks count, but for the parser the encoding is another one now.
+    lines = declaration[0].count("\n") if declaration else 0
+    _validate(_parse("\n" * lines + content))
+    return content.strip()
 
 
 def _decode(body: bytes) -> str:
@@ -75,16 +77,10 @@ def _parse(text: str) -> etree._Element:
     parser = etree.XMLParser(
         encoding="utf-8", resolve_entities=False, no_network=True, load_dtd=False
     )
-    declaration = _DECLARATION.match(text)
-    # Its line breaks stay, so that lines are counted as in the file.
-    lines = "\n" * declaration[0].count("\n") if declaration else ""
-    content = lines + text[declaration.end() if declaration else 0 :]
     try:
-        return etree.fromstring(content.encode(), parser)
+        return etree.fromstring(text.encode(), parser)
     except etree.XMLSyntaxError as error:
         raise ManifestError(error.lineno or 1, _syntax(error)) from None
-    except UnicodeEncodeError:  # a lone surrogate
-        raise ManifestError(1, "The text has characters XML can't hold.") from None
 
 
 def _syntax(error: etree.XMLSyntaxError) -> str:
