@@ -1,36 +1,43 @@
 """What the REST API takes and gives. Names are DICOM keywords in snake case.
 
 Pydantic checks the shape of a request only. Values are checked by
-``api_selection`` and
-by the form of the search page, which name every problem at once; the schema states the
-same rules for those who generate clients from it.
+``api_selection`` and by the form of the search page, which name every problem at once;
+the schema states the same rules for those who generate clients from it.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
 from django.conf import settings
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictInt,
-    StringConstraints,
-    WithJsonSchema,
-)
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from archives.models import Archive
-from launcher.criteria import MAXIMUM_IDENTIFIERS
-from launcher.identifiers import MAXIMUM_LENGTH
-from launcher.models import ArchiveOutcome, Launch
+from launcher.api_fields import (
+    Day,
+    DescriptionText,
+    Identifier,
+    LaunchState,
+    Modality,
+    ModalityCode,
+    Moment,
+    OptionalIdentifier,
+    OptionalSlug,
+    OptionalUid,
+    PatientId,
+    PersonName,
+    SearchText,
+    Sex,
+    Slug,
+    Uid,
+    one_of,
+)
+from launcher.criteria import MAXIMUM_IDENTIFIERS, MAXIMUM_VALUES
+from launcher.identifiers import MAXIMUM_COUNT
+from launcher.models import ArchiveOutcome
 from launcher.search import AnswerState
-from launcher.search_forms import MODALITIES, SEXES
 
 ASKING: Final = "asking"
 MAXIMUM_CHOICES: Final = 100
@@ -42,60 +49,6 @@ IDENTIFIERS: Final = (
     "series",
     "instances",
 )
-_UID = r"[0-9]+(\.[0-9]+)*"
-_NOT_IN_IDENTIFIERS = r"\u0000-\u001f\u007f-\u009f\u2028\u2029\\*?"
-
-
-def _text(pattern: str, *, maximum: int = MAXIMUM_LENGTH, **schema: Any) -> Any:
-    return WithJsonSchema(
-        {"type": "string", "maxLength": maximum, "pattern": f"^{pattern}$", **schema}
-    )
-
-
-def _one_of(values: Iterable[str]) -> Any:
-    return WithJsonSchema({"type": "string", "enum": list(values)})
-
-
-def _day(text: str) -> str:
-    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
-        raise ValueError("Write the day as 2026-01-31.")
-    try:
-        date.fromisoformat(text)
-    except ValueError as error:
-        raise ValueError("There is no such day.") from error
-    return text
-
-
-Uid = Annotated[str, _text(_UID, examples=["1.2.840.113619.2.5.1"])]
-OptionalUid = Annotated[str, _text(f"({_UID})?")]
-Identifier = Annotated[
-    str,
-    _text(
-        rf"[^{_NOT_IN_IDENTIFIERS}]*[^\s{_NOT_IN_IDENTIFIERS}][^{_NOT_IN_IDENTIFIERS}]*"
-    ),
-]
-OptionalIdentifier = Annotated[
-    str,
-    _text(
-        rf"([^{_NOT_IN_IDENTIFIERS}]*[^\s{_NOT_IN_IDENTIFIERS}]"
-        rf"[^{_NOT_IN_IDENTIFIERS}]*)?"
-    ),
-]
-PatientId = Annotated[
-    str,
-    WithJsonSchema(
-        {"type": "string", "format": "patient-id", "examples": ["4711^^^HOSPITAL"]}
-    ),
-]
-Slug = Annotated[str, _text("[-a-zA-Z0-9_]+", maximum=40)]
-OptionalSlug = Annotated[str, _text("[-a-zA-Z0-9_]*", maximum=40)]
-Day = Annotated[
-    str, AfterValidator(_day), WithJsonSchema({"type": "string", "format": "date"})
-]
-SearchText = Annotated[str, StringConstraints(max_length=MAXIMUM_LENGTH)]
-Modality = Annotated[str, _one_of(MODALITIES)]
-Sex = Annotated[str, _one_of(value for value, _ in SEXES)]
-LaunchState = Annotated[str, _one_of(Launch.State.values)]
 
 
 class Request(BaseModel):
@@ -107,6 +60,9 @@ class Request(BaseModel):
 class PatientItem(Request):
     patient_id: Identifier
     issuer_of_patient_id: OptionalIdentifier = ""
+    universal_entity_id: OptionalIdentifier = Field(
+        "", description="The issuer's OID or the like, where it has one."
+    )
 
 
 class SeriesItem(Request):
@@ -129,6 +85,41 @@ def _items(description: str, *, maximum: int = MAXIMUM_IDENTIFIERS) -> Any:
     return Field(default=[], max_length=maximum, description=description)
 
 
+class LaunchFilter(Request):
+    """Which of the studies to open: those that pass everything given here."""
+
+    modalities_in_study: list[ModalityCode] = _items(
+        "Studies with any of these.", maximum=MAXIMUM_VALUES
+    )
+    description_contains: list[DescriptionText] = _items(
+        "Studies with any of these in their description, in any case, with or without "
+        "accents.",
+        maximum=MAXIMUM_VALUES,
+    )
+    earliest: Moment | None = Field(
+        default=None,
+        description="Studies of that day or time and later; local if without zone.",
+    )
+    latest: Moment | None = Field(
+        default=None,
+        description="Studies of that day or time and earlier; a day as a whole.",
+    )
+    most_recent: StrictInt | None = Field(
+        default=None,
+        ge=1,
+        le=MAXIMUM_COUNT,
+        description="So many of each patient: the newest.",
+    )
+    patient_name: PersonName = Field(
+        default="",
+        description="Checked where an archive tells it, as `DOE^JANE`: studies of others "
+        "are left out.",
+    )
+    patient_birth_date: Day | None = Field(
+        default=None, description="Checked like the name."
+    )
+
+
 class LaunchRequest(Request):
     """What to open: the union of everything named, at least one thing.
 
@@ -146,11 +137,16 @@ class LaunchRequest(Request):
     )
 
     patients: list[PatientItem] = _items("Every study of these patients.")
-    patient_ids: list[PatientId] = _items("The same as `ID` or `ID^^^ISSUER`.")
+    patient_ids: list[PatientId] = _items(
+        "The same as `ID`, `ID^^^ISSUER` or `ID^^^NAMESPACE&OID&ISO` (HL7 CX)."
+    )
     study_instance_uids: list[Uid] = _items("Whole studies.")
     accession_numbers: list[Identifier] = _items("Studies of these orders.")
     series: list[SeriesItem] = _items("Single series.")
     instances: list[InstanceItem] = _items("Single instances.")
+    study_filter: LaunchFilter = Field(
+        LaunchFilter(), description="Applied to whatever is named above."
+    )
     archives: list[Slug] = _items(
         "Archives to ask. Empty: those of the template, or all you may use.",
         maximum=MAXIMUM_CHOICES,
@@ -208,7 +204,7 @@ class LaunchArchive(BaseModel):
 
     archive: Slug
     name: str
-    state: Annotated[str, _one_of([ASKING, *ArchiveOutcome.State.values])]
+    state: Annotated[str, one_of([ASKING, *ArchiveOutcome.State.values])]
     message: str
     studies: int
     series: int
@@ -266,7 +262,7 @@ class SearchedArchive(BaseModel):
 
     archive: Slug
     name: str
-    state: Annotated[str, _one_of(AnswerState)]
+    state: Annotated[str, one_of(AnswerState)]
     message: str
     studies: int = Field(description="Studies in its answer.")
     has_more: bool = Field(description="It holds more than it was asked for.")
@@ -285,8 +281,8 @@ class StudySearchResult(BaseModel):
 class ListedArchive(BaseModel):
     slug: Slug
     name: str
-    protocol: Annotated[str, _one_of(Archive.Protocol.values)]
-    images: Annotated[str, _one_of(Archive.Images.values)]
+    protocol: Annotated[str, one_of(Archive.Protocol.values)]
+    images: Annotated[str, one_of(Archive.Images.values)]
     enabled: bool
 
 

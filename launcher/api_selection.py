@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from django.utils.timezone import get_default_timezone
 from pydantic import BaseModel
 
 from archives.entities import (
@@ -12,10 +13,19 @@ from archives.entities import (
     PatientIdentifier,
     Selection,
     SeriesIdentifier,
+    StudyFilter,
 )
-from launcher.api_schemas import IDENTIFIERS, LaunchRequest
+from launcher.api_schemas import IDENTIFIERS, LaunchFilter, LaunchRequest
 from launcher.criteria import MAXIMUM_IDENTIFIERS, Problem
-from launcher.identifiers import identifier, patient_identifier, unique_identifier
+from launcher.dates import read_birth_date, read_period
+from launcher.identifiers import (
+    description_text,
+    identifier,
+    modality,
+    patient_identifier,
+    patient_name,
+    unique_identifier,
+)
 
 T = TypeVar("T")
 
@@ -48,6 +58,40 @@ def read_selection(request: LaunchRequest, problems: list[Problem]) -> Selection
         accession_numbers=texts("accession_numbers", identifier),
         series=items("series", SeriesIdentifier),
         instances=items("instances", InstanceIdentifier),
+        study_filter=_study_filter(request.study_filter, problems),
+    )
+
+
+def _study_filter(wanted: LaunchFilter, problems: list[Problem]) -> StudyFilter:
+    zone = get_default_timezone()
+
+    def read(name: str, text: str | None, convert: Callable[[str], T]) -> T | None:
+        path = f"study_filter.{name}"
+        return None if text is None else _read(path, text, convert, problems)
+
+    def texts(name: str, convert: Callable[[str], str]) -> tuple[str, ...]:
+        return _unique(
+            _read(f"study_filter.{path}", text, convert, problems)
+            for path, text in _paths(wanted, name)
+        )
+
+    earliest = read(
+        "earliest", wanted.earliest, lambda text: read_period(text, zone)[0]
+    )
+    latest = read("latest", wanted.latest, lambda text: read_period(text, zone)[1])
+    if not problems and earliest and latest and earliest > latest:
+        message = "Is later than the latest, so that no study can match."
+        problems.append(Problem(field="study_filter.earliest", message=message))
+    name, birth_date = wanted.patient_name or None, wanted.patient_birth_date
+    return StudyFilter(
+        modalities_in_study=texts("modalities_in_study", modality),
+        description_contains=texts("description_contains", description_text),
+        earliest=earliest,
+        latest=latest,
+        most_recent=wanted.most_recent,
+        patient_name=read("patient_name", name, patient_name) or "",
+        patient_birth_date=read("patient_birth_date", birth_date, read_birth_date)
+        or "",
     )
 
 
@@ -63,7 +107,7 @@ def _count_problem(request: LaunchRequest) -> Problem | None:
     return Problem(field=max(counts, key=counts.__getitem__), message=message)
 
 
-def _paths(request: LaunchRequest, name: str) -> Iterable[tuple[str, Any]]:
+def _paths(request: BaseModel, name: str) -> Iterable[tuple[str, Any]]:
     for position, value in enumerate(getattr(request, name)):
         yield f"{name}[{position}]", value
 

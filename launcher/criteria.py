@@ -22,6 +22,7 @@ from archives.entities import (
 from launcher.dates import read_birth_date, read_period
 from launcher.identifiers import (
     count,
+    description_text,
     free_text,
     identifier,
     modality,
@@ -188,7 +189,7 @@ class _Reader:
         earliest, latest = self._dates(zone, is_legacy)
         return StudyFilter(
             modalities_in_study=self.all("modalitiesInStudy", modality),
-            description_contains=self.all("containsInDescription", free_text),
+            description_contains=self.all("containsInDescription", description_text),
             earliest=earliest,
             latest=latest,
             keeps_undated=is_legacy and (earliest, latest) != (None, None),

@@ -89,6 +89,13 @@ def free_text(text: str) -> str:
     return text
 
 
+def description_text(text: str) -> str:
+    """Text to be found in a description: something that can be seen."""
+    if not text.strip():
+        raise ValueError("is empty.")
+    return free_text(text)
+
+
 def count(text: str) -> int:
     """A number of things, at least one."""
     if not re.fullmatch(r"[0-9]{1,9}", text) or not 0 < int(text) <= MAXIMUM_COUNT:

@@ -1,12 +1,13 @@
 """Launches by the REST API, as a RIS starts, follows and revokes them."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import httpx2
 import pytest
 from django.utils import timezone
 
+from archives.entities import StudyFilter
 from launcher.models import Build, Launch, LaunchTemplate
 from tests.api_calls import build, launch, problems_of
 from tests.factories import make_dimse_archive
@@ -60,6 +61,91 @@ def test_launch_selects_all_that_is_named(ris):
     assert selection.series[0].series_instance_uid == "1.4"
     assert selection.series[0].study_instance_uid == "1.5"
     assert selection.instances[0].sop_instance_uid == "1.6"
+
+
+def test_launch_keeps_the_filter_it_is_sent(ris, settings):
+    settings.TIME_ZONE = "Europe/Zurich"
+    make_dimse_archive()
+
+    launch(
+        ris,
+        patients=[{"patient_id": "A", "universal_entity_id": "1.2.3"}],
+        patient_ids=["B^^^CLINIC&1.2.4&ISO"],
+        study_filter={
+            "modalities_in_study": ["ct", "MR"],
+            "description_contains": ["knee, left"],
+            "earliest": "2024-07-19T10:15:30Z",
+            "latest": "2024-07-20",
+            "most_recent": 2,
+            "patient_name": "Doe^Jane",
+            "patient_birth_date": "1970-01-31",
+        },
+    )
+
+    selection = Build.objects.get().get_selection()
+    assert [one.universal_entity_id for one in selection.patients] == ["1.2.3", "1.2.4"]
+    assert selection.study_filter == StudyFilter(
+        modalities_in_study=("CT", "MR"),
+        description_contains=("knee, left",),
+        earliest=datetime(2024, 7, 19, 12, 15, 30),
+        latest=datetime(2024, 7, 20, 23, 59, 59, 999_999),
+        most_recent=2,
+        patient_name="Doe^Jane",
+        patient_birth_date="19700131",
+    )
+
+
+def test_launch_names_every_problem_of_its_filter(ris):
+    make_dimse_archive()
+
+    response = ris.post(
+        "/launches",
+        json={
+            "patient_ids": ["A"],
+            "study_filter": {
+                "modalities_in_study": ["CT", "C*"],
+                "description_contains": [" "],
+                "earliest": "yesterday",
+                "latest": "",
+                "patient_name": "Doe*",
+            },
+        },
+    )
+
+    assert response.status_code == 400
+    assert sorted(problems_of(response)) == [
+        "study_filter.description_contains[0]",
+        "study_filter.earliest",
+        "study_filter.latest",
+        "study_filter.modalities_in_study[1]",
+        "study_filter.patient_name",
+    ]
+    assert not Launch.objects.exists()
+
+
+@pytest.mark.parametrize("number", [0, -1, "2", 1.5, 10_000])
+def test_launch_refuses_a_number_of_studies_that_is_none(ris, number):
+    make_dimse_archive()
+
+    response = ris.post(
+        "/launches",
+        json={"patient_ids": ["A"], "study_filter": {"most_recent": number}},
+    )
+
+    assert response.status_code == 400
+    assert problems_of(response).keys() == {"study_filter.most_recent"}
+
+
+def test_launch_refuses_a_period_that_ends_before_it_begins(ris):
+    make_dimse_archive()
+    period = {"earliest": "2024-07-20", "latest": "2024-07-19"}
+
+    response = ris.post(
+        "/launches", json={"patient_ids": ["A"], "study_filter": period}
+    )
+
+    assert response.status_code == 400
+    assert problems_of(response).keys() == {"study_filter.earliest"}
 
 
 def test_launch_uses_the_archives_and_the_template_it_names(ris):
