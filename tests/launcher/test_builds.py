@@ -2,12 +2,14 @@
 
 import asyncio
 import uuid
+from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
-from archives.entities import PatientIdentifier, Selection
+from archives.embedded import EmbeddedArchive
+from archives.entities import PatientIdentifier, Selection, StudyFilter
 from launcher import background, store
 from launcher.models import ArchiveOutcome, Build, Launch
 from launcher.tasks import build_manifest, sweep_launches
@@ -118,6 +120,49 @@ def test_build_says_when_an_archive_cut_its_answer(dicom_files, tmp_path):
     assert outcome.instances < len(study.instances)
     assert outcome.state == ArchiveOutcome.State.TRUNCATED
     assert "missing" in outcome.message
+
+
+@pytest.fixture
+def divided(dicom_files):
+    """A patient's studies in two archives: the newest and the oldest apart."""
+    parts = [["ct", "ct-prior"], ["cr", "ct"]]
+    with ExitStack() as stack:
+        archives = []
+        for number, keys in enumerate(parts):
+            paths = dicom_files.paths(map(dicom_files.study, keys))
+            server = stack.enter_context(EmbeddedArchive(paths))
+            name = f"Archive {number}"
+            archives.append(make_dimse_archive(server, name=name, slug=f"a{number}"))
+        yield archives
+
+
+@pytest.mark.parametrize(
+    ("number", "keys", "states"),
+    [
+        (1, [[], ["cr"]], ["empty", "ok"]),
+        (2, [["ct"], ["cr", "ct"]], ["ok", "ok"]),
+        (3, [["ct", "ct-prior"], ["cr", "ct"]], ["ok", "ok"]),
+    ],
+)
+def test_build_keeps_the_newest_studies_over_all_archives(
+    divided, dicom_files, number, keys, states
+):
+    selection = Selection(
+        patients=(PatientIdentifier(patient_id="DEMO-1"),),
+        study_filter=StudyFilter(most_recent=number),
+    )
+    launch = make_launch(divided, selection=selection).launch
+
+    outcomes = build(launch)
+
+    assert [outcomes[one.slug].state for one in divided] == states
+    assert [outcomes[one.slug].studies for one in divided] == list(map(len, keys))
+    collected = asyncio.run(store.load(str(launch.build_id)))
+    for archive, expected in zip(divided, keys, strict=True):
+        found = collected.answers[archive.pk].studies
+        assert {study.study_instance_uid for study in found} == {
+            dicom_files.study(key).study_instance_uid for key in expected
+        }
 
 
 def test_build_delivered_twice_is_built_once(embedded_archive):
