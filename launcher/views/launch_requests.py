@@ -103,8 +103,14 @@ def parse_parameters(text: str) -> Pairs:
     """Names and values in the order they were sent, which ``QueryDict`` loses."""
     try:
         return parse_qsl(
-            text, keep_blank_values=True, max_num_fields=MAXIMUM_PARAMETERS
+            text,
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=MAXIMUM_PARAMETERS,
         )
+    except UnicodeDecodeError as error:
+        message = "Encode the values in UTF-8 before percent-encoding them."
+        raise CriteriaError([Problem(field="query", message=message)]) from error
     except ValueError as error:
         message = f"More than {MAXIMUM_PARAMETERS:,} parameters."
         raise CriteriaError([Problem(field="query", message=message)]) from error
