@@ -6,6 +6,8 @@ archives, and by which template.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final
@@ -132,7 +134,8 @@ def judge(request: LaunchRequest) -> Judged:
         author=author,
         iid=profile,
     )
-    return judged if _depends_on_modalities(judged) else routed(judged)
+    route = _route_now(judged)
+    return _with_template(judged, route) if route else judged
 
 
 def _read(parameters: Parameters, date_meaning: str) -> LaunchCriteria:
@@ -194,21 +197,48 @@ def _check_names(findings: Findings, caller: Caller, parameters: Parameters) -> 
             template_named(templates.pop())
 
 
-def _depends_on_modalities(judged: Judged) -> bool:
+def _route_now(judged: Judged) -> LaunchTemplate | None:
+    """The template, unless it depends on the modalities of the studies."""
     request, criteria = judged.request, judged.criteria
-    if criteria.template or criteria.viewer or request.needs_manifest:
-        return False
-    return routing.needs_modalities(
-        judged.archives, request.caller.user, request.address
+    if request.needs_manifest:
+        return template_named(criteria.template)
+    with _viewer_type(judged):
+        route = routing.choose_without_modalities(
+            template=criteria.template,
+            viewer=criteria.viewer,
+            archives=judged.archives,
+            user=request.caller.user,
+            address=request.address,
+        )
+    return route.template if route else None
+
+
+def routed(judged: Judged, found: Lookup | None) -> Judged:
+    """With the template that the studies found lead to; raises ``CriteriaError``."""
+    route = routing.choose(
+        template="",
+        viewer="",
+        archives=judged.archives,
+        user=judged.request.caller.user,
+        address=judged.request.address,
+        modalities=found.modalities if found else None,
     )
+    return _with_template(judged, route.template)
 
 
-def routed(judged: Judged, found: Lookup | None = None) -> Judged:
-    """With its template, and all that it says; raises ``CriteriaError``.
+@contextmanager
+def _viewer_type(judged: Judged) -> Iterator[None]:
+    """An unknown viewer is a wish that can't be met, where the profile asks for it."""
+    try:
+        yield
+    except CriteriaError as error:
+        if judged.iid and judged.iid.viewer_type:
+            raise UnsatisfiableError(iid.viewer_problems(error.problems)) from error
+        raise
 
-    ``found`` are the studies, where the template depends on them.
-    """
-    template = _template(judged, found)
+
+def _with_template(judged: Judged, template: LaunchTemplate) -> Judged:
+    """With its template, and all that it says; raises ``CriteriaError``."""
     archives = judged.archives
     if template.pk and not judged.criteria.archives:
         own = set(template.archives.values_list("pk", flat=True))
@@ -230,22 +260,3 @@ def routed(judged: Judged, found: Lookup | None = None) -> Judged:
             )
     findings.raise_all()
     return replace(judged, criteria=criteria, archives=archives, template=template)
-
-
-def _template(judged: Judged, found: Lookup | None) -> LaunchTemplate:
-    request, criteria = judged.request, judged.criteria
-    if request.needs_manifest:
-        return template_named(criteria.template)
-    try:
-        return routing.choose(
-            template=criteria.template,
-            viewer=criteria.viewer,
-            archives=judged.archives,
-            user=request.caller.user,
-            address=request.address,
-            modalities=found.modalities if found else None,
-        ).template
-    except CriteriaError as error:
-        if judged.iid and judged.iid.viewer_type:
-            raise UnsatisfiableError(iid.viewer_problems(error.problems)) from error
-        raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync
 
 from archives.entities import Study
 from archives.models import Archive
@@ -29,21 +29,24 @@ _NOT_FOUND: Final = (
 )
 
 
-async def launch(request: LaunchRequest) -> StartedLaunch:
+def launch(request: LaunchRequest) -> StartedLaunch:
     """Judge a request, ask the archives if need be, and start the launch.
 
     Raises ``CriteriaError``, ``RefusedError`` or ``QueueUnavailableError``; nothing was
     stored then.
     """
-    judged = await sync_to_async(_accept)(request)
+    judged = _accept(request)
     found = None
     if judged.question != Question.NOTHING:
-        found = await find_now(
+        # On the loop of the web process, where connections to the archives are kept. The
+        # thread of a request waits for its view in any case, so that a view of its own
+        # loop would only make every launch slower that asks nothing.
+        found = async_to_sync(find_now)(
             judged.criteria.selection,
             judged.archives,
             until_found=judged.question == Question.WHETHER,
         )
-    return await sync_to_async(_start)(judged, found)
+    return _start(judged, found)
 
 
 def _accept(request: LaunchRequest) -> Judged:

@@ -41,16 +41,32 @@ def choose(
     modalities don't apply then. Raises ``CriteriaError`` for names that lead nowhere.
     """
     if template:
-        found = _template_named(template)
-        return Route(template=found, why="The launch names this template.")
+        return _route_of_template(template)
     if viewer:
         return _route_of_viewer(viewer)
     for rule in _rules_that_may_apply(archives, user, address):
         if not rule.modalities or rule.modality_codes.intersection(modalities or ()):
-            why = f"The rule “{rule}” applies: {rule.conditions()}."
-            return Route(template=rule.template, why=why)
-    default = LaunchTemplate.objects.select_related("viewer").default()
-    return Route(template=default, why="No rule applies: this is the default template.")
+            return _route_of_rule(rule)
+    return _default_route()
+
+
+def choose_without_modalities(
+    *,
+    template: str,
+    viewer: str,
+    archives: Sequence[Archive],
+    user: User | AnonymousUser | None,
+    address: str,
+) -> Route | None:
+    """The same before any archive was asked: ``None`` where it depends on their answers."""
+    if template:
+        return _route_of_template(template)
+    if viewer:
+        return _route_of_viewer(viewer)
+    rule = next(_rules_that_may_apply(archives, user, address), None)
+    if rule is None:
+        return _default_route()
+    return None if rule.modalities else _route_of_rule(rule)
 
 
 def needs_modalities(
@@ -67,14 +83,31 @@ def needs_modalities(
 def _rules_that_may_apply(
     archives: Sequence[Archive], user: User | AnonymousUser | None, address: str
 ) -> Iterator[ViewerRule]:
-    rules = ViewerRule.objects.filter(is_enabled=True)
-    rules = rules.select_related("template__viewer", "archive", "group")
+    enabled = ViewerRule.objects.filter(is_enabled=True)
+    if not enabled.exists():  # most often: spares the query that joins four tables
+        return
+    rules = enabled.select_related("template__viewer", "archive", "group")
     groups: set[int] | None = None
     for rule in rules:
         if rule.group_id and groups is None:
             groups = _groups_of(user)
         if rule.may_apply(archives, groups or (), address):
             yield rule
+
+
+def _route_of_rule(rule: ViewerRule) -> Route:
+    why = f"The rule “{rule}” applies: {rule.conditions()}."
+    return Route(template=rule.template, why=why)
+
+
+def _default_route() -> Route:
+    default = LaunchTemplate.objects.select_related("viewer").default()
+    return Route(template=default, why="No rule applies: this is the default template.")
+
+
+def _route_of_template(slug: str) -> Route:
+    found = _template_named(slug)
+    return Route(template=found, why="The launch names this template.")
 
 
 def _groups_of(user: User | AnonymousUser | None) -> set[int]:

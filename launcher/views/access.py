@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.utils.cache import patch_cache_control
 from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.http import HttpResponseClientRedirect
 
 View = Callable[..., Any]
+Response = TypeVar("Response", bound=HttpResponseBase)
 
 
 def member_required(view: View) -> View:
@@ -33,7 +35,8 @@ def member_required(view: View) -> View:
             if not user.is_authenticated:
                 return login_first(request)
             request.user = user  # so that templates and forms need no query
-            return private(await view(request, *args, **kwargs))
+            response: HttpResponse = await view(request, *args, **kwargs)
+            return private(response)
 
         return async_member_view
 
@@ -41,12 +44,13 @@ def member_required(view: View) -> View:
     def member_view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if not request.user.is_authenticated:
             return login_first(request)
-        return private(view(request, *args, **kwargs))
+        response: HttpResponse = view(request, *args, **kwargs)
+        return private(response)
 
     return member_view
 
 
-def private(response: HttpResponse) -> HttpResponse:
+def private(response: Response) -> Response:
     """Patient data: neither the browser nor a proxy may keep it."""
     patch_cache_control(response, private=True, no_store=True)
     return response

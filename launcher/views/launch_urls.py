@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_http_methods
 
@@ -37,39 +35,33 @@ UPLOAD: Final = ("upload", "manifest")
 @csrf_exempt  # launch_requests.identify checks what came without key or signature
 @require_http_methods(["GET", "HEAD", "POST"])
 @refusals_answered
-async def launch_url(
+def launch_url(
     request: HttpRequest, *, is_iid: bool = False, members_only: bool = False
-) -> HttpResponseBase:
+) -> HttpResponse:
     """Redirect to the viewer at once; a worker asks the archives meanwhile.
 
     HEAD says whether GET would; it stores nothing and asks no archive. A POST with
     ``upload=manifest`` brings its own manifest.
     """
-    if request.method == "POST" and UPLOAD in await sync_to_async(query_of)(request):
-        return _redirect(await sync_to_async(_upload)(request))
+    if request.method == "POST" and UPLOAD in query_of(request):
+        return _redirect(_upload(request))
+    asked = read_request(request, is_iid=is_iid, members_only=members_only)
     if request.method == "HEAD":
-        await sync_to_async(_judge)(request, is_iid, members_only)
+        judge(asked)
         return HttpResponse()
-    asked = await sync_to_async(read_request)(
-        request, is_iid=is_iid, members_only=members_only
-    )
-    return _redirect(await launch(asked))
+    return _redirect(launch(asked))
 
 
 @require_GET
 @refusals_answered
-async def launch_resume(request: HttpRequest, launch_id: str) -> HttpResponseBase:
+def launch_resume(request: HttpRequest, launch_id: str) -> HttpResponse:
     """Follow a link that was waiting for its user's login."""
-    asked = await sync_to_async(_pending)(request, launch_id)
-    return _redirect(await launch(asked)) if asked else login_first(request)
+    asked = _pending(request, launch_id)
+    return _redirect(launch(asked)) if asked else login_first(request)
 
 
 def _redirect(started: StartedLaunch) -> HttpResponse:
     return ViewerRedirect(started.uri, started.viewer)
-
-
-def _judge(request: HttpRequest, is_iid: bool, members_only: bool) -> None:
-    judge(read_request(request, is_iid=is_iid, members_only=members_only))
 
 
 def _upload(request: HttpRequest) -> StartedLaunch:

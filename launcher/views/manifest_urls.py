@@ -30,7 +30,7 @@ async def manifest_url(request: HttpRequest) -> HttpResponseBase:
     if request.method == "HEAD":
         await sync_to_async(judge)(asked)
         return HttpResponse(content_type=XML)
-    started = await launch(asked)
+    started = await sync_to_async(launch)(asked)
     if "url" in names:
         return HttpResponse(started.manifest_url, content_type="text/plain")
     token = started.manifest_url.rpartition("/")[2]

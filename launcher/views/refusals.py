@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
+from inspect import iscoroutinefunction
 from typing import Any, Final
 
 import structlog
@@ -13,7 +14,6 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils.cache import patch_cache_control
 from redis.exceptions import RedisError
 
 from archives.fields import SecretUnreadableError
@@ -24,10 +24,11 @@ from launcher.pending_launches import PendingLaunch
 from launcher.problems import problem_response
 from launcher.refusals import RefusedError, UnknownCallerError
 from launcher.services import QueueUnavailableError
+from launcher.views.access import private
 
 logger = structlog.get_logger(__name__)
 
-View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
+View = Callable[..., Any]
 TITLES: Final = {
     400: "Bad launch parameters",
     401: "Who is calling?",
@@ -46,25 +47,42 @@ _UNREADABLE: Final = (
 
 def refusals_answered(view: View) -> View:
     """Answer everything that keeps a launch from being, in words; keep nothing in caches."""
+    if iscoroutinefunction(view):
+
+        @wraps(view)
+        async def async_answering(
+            request: HttpRequest, *args: Any, **kwargs: Any
+        ) -> HttpResponseBase:
+            response: HttpResponseBase
+            try:
+                response = await view(request, *args, **kwargs)
+            except Exception as error:
+                response = await sync_to_async(_answer)(request, error, kwargs)
+            return private(response)
+
+        return async_answering
 
     @wraps(view)
-    async def answering(
-        request: HttpRequest, *args: Any, **kwargs: Any
-    ) -> HttpResponseBase:
+    def answering(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response: HttpResponseBase
         try:
-            response = await view(request, *args, **kwargs)
-        except UnknownCallerError:
-            is_iid = kwargs.get("is_iid", False)
-            response = await sync_to_async(_identify)(request, is_iid=is_iid)
+            response = view(request, *args, **kwargs)
         except Exception as error:
-            answer = _status_and_problems(error)
-            if answer is None:
-                raise
-            response = await sync_to_async(refuse)(request, *answer)
-        patch_cache_control(response, private=True, no_store=True)
-        return response
+            response = _answer(request, error, kwargs)
+        return private(response)
 
     return answering
+
+
+def _answer(
+    request: HttpRequest, error: Exception, options: dict[str, Any]
+) -> HttpResponse:
+    if isinstance(error, UnknownCallerError):
+        return _identify(request, is_iid=options.get("is_iid", False))
+    known = _status_and_problems(error)
+    if known is None:
+        raise error
+    return refuse(request, *known)
 
 
 def _status_and_problems(error: Exception) -> tuple[int, Sequence[Problem]] | None:
