@@ -20,6 +20,7 @@ from archives.clients.matches import (
     SERIES_DESCRIPTION,
     STUDY_DESCRIPTION,
     STUDY_INSTANCE_UID,
+    UNIVERSAL_ENTITY_ID,
     instance_of,
     series_of,
     study_of,
@@ -32,6 +33,7 @@ EVERY_TAG = (
     SERIES_DESCRIPTION,
     STUDY_DESCRIPTION,
     STUDY_INSTANCE_UID,
+    UNIVERSAL_ENTITY_ID,
 )
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -200,6 +202,32 @@ def test_numbers_are_read_however_they_are_written(value, number):
     assert (
         instance_of(attributes_of(found, [INSTANCE_NUMBER])).instance_number == number
     )
+
+
+@pytest.mark.parametrize(
+    ("element", "universal_entity_id"),
+    [
+        (
+            {"vr": "SQ", "Value": [{"00400032": {"vr": "UT", "Value": ["1.2.3"]}}]},
+            "1.2.3",
+        ),
+        ({"vr": "SQ", "Value": [{"00400031": {"vr": "UT", "Value": ["X"]}}]}, ""),
+        *(
+            ({"Value": value}, "")
+            for value in ([], ["1.2.3"], "1.2.3", None, [None], {})
+        ),
+        *((element, "") for element in ({}, [], "1.2.3", None, 1)),
+    ],
+)
+def test_the_universal_id_of_an_issuer_is_read_from_its_sequence(
+    element, universal_entity_id
+):
+    attributes = attributes_of(
+        {"00100024": element, "00400032": {"vr": "UT", "Value": ["9.9"]}},
+        [UNIVERSAL_ENTITY_ID],
+    )
+
+    assert study_of(attributes).patient.universal_entity_id == universal_entity_id
 
 
 def test_attributes_are_found_by_lower_case_tags():

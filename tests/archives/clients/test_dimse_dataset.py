@@ -24,7 +24,7 @@ from archives.clients.dimse.dataset import (
     encode_identifier,
     read_elements,
 )
-from archives.clients.dimse.keys import SERIES_KEYS, STUDY_KEYS
+from archives.clients.dimse.keys import SERIES_KEYS, STUDY_KEYS, UNIVERSAL_ID_KEYS
 from archives.clients.dimse.messages import CommandError, parse_command
 from archives.errors import ArchiveRefusedError
 
@@ -128,6 +128,7 @@ def test_our_identifiers_read_right_to_pydicom(is_explicit, values):
 @encodings
 def test_every_key_we_ask_for_has_its_value_representation(is_explicit):
     keys = STUDY_KEYS | SERIES_KEYS | {tags.MODALITIES_IN_STUDY: "CT\\MR"}
+    keys |= UNIVERSAL_ID_KEYS
     content = encode_identifier(
         keys, is_explicit=is_explicit, character_set="", archive_name="Main"
     )
@@ -153,6 +154,62 @@ def test_sequences_are_skipped(is_explicit, depth):
     ):
         elements = read_elements(content, is_explicit=is_explicit)
         assert elements == {tags.PATIENT_ID: b"AFTER "}
+
+
+@encodings
+@pytest.mark.parametrize("items", [0, 1, 2])
+def test_the_universal_id_of_an_issuer_is_read_from_its_sequence(is_explicit, items):
+    dataset = Dataset()
+    dataset.IssuerOfPatientIDQualifiersSequence = [
+        qualifiers(f"1.2.{number}") for number in range(items)
+    ]
+    dataset.PatientSex = "O"
+
+    for content in (
+        encoded(dataset, is_explicit),
+        with_undefined_lengths(dataset, is_explicit),
+    ):
+        elements = read_elements(content, is_explicit=is_explicit)
+        attributes = AnswerDecoder("ISO_IR 192").attributes(elements)
+        universal_id = attributes.pop(tags.UNIVERSAL_ENTITY_ID, "")
+        assert universal_id == ("1.2.0" if items else "")
+        assert attributes == {tags.PATIENT_SEX: "O"}
+
+
+def qualifiers(universal_entity_id: str) -> Dataset:
+    item = Dataset()
+    item.UniversalEntityID = universal_entity_id
+    item.UniversalEntityIDType = "ISO"
+    return item
+
+
+@encodings
+@pytest.mark.parametrize(
+    "value", [b"\xff" * 8, b"\0" * 8, b"\xfe\xff\x00\xe0\xff\0\0\0"]
+)
+def test_a_sequence_of_qualifiers_that_is_none_spoils_no_answer(is_explicit, value):
+    header = b"\x10\x00\x24\x00" + (b"SQ\0\0" if is_explicit else b"")
+    patient_id = b"\x10\x00\x20\x00" + (b"LO\x02\0" if is_explicit else b"\x02\0\0\0")
+
+    elements = read_elements(
+        patient_id + b"ID" + header + b"\x08\0\0\0" + value, is_explicit=is_explicit
+    )
+
+    assert elements.pop(tags.UNIVERSAL_ENTITY_ID, b"") == b""
+    assert elements == {tags.PATIENT_ID: b"ID"}
+
+
+@encodings
+def test_qualifiers_within_qualifiers_are_read_once(is_explicit):
+    header = b"\x10\x00\x24\x00" + (b"SQ\0\0" if is_explicit else b"")
+    content = b""
+    for _ in range(5_000):
+        item = b"\xfe\xff\x00\xe0" + len(content).to_bytes(4, "little") + content
+        content = header + len(item).to_bytes(4, "little") + item
+
+    assert read_elements(content, is_explicit=is_explicit) == {
+        tags.UNIVERSAL_ENTITY_ID: b""
+    }
 
 
 @encodings

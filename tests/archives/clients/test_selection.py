@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from archives.clients.selection import (
@@ -17,6 +19,7 @@ from archives.entities import (
     Series,
     SeriesIdentifier,
     Study,
+    StudyFilter,
 )
 
 STUDY = Study(
@@ -93,6 +96,57 @@ def test_belongs_refuses_another_study(selection):
 )
 def test_near_miss_is_what_the_archive_could_not_know(selection, is_fair):
     assert is_near_miss(STUDY, selection) == is_fair
+
+
+@pytest.mark.parametrize(
+    ("known", "wanted", "is_same"),
+    [
+        (("NORTH", "1.2"), ("SOUTH", "1.2"), True),
+        (("NORTH", "1.2"), ("NORTH", "1.3"), False),
+        (("NORTH", ""), ("NORTH", "1.2"), True),
+        (("NORTH", ""), ("SOUTH", "1.2"), False),
+        (("1.2", ""), ("SOUTH", "1.2"), True),
+        (("NORTH", "1.2"), ("1.2", ""), True),
+        (("NORTH", "1.2"), ("NORTH", ""), True),
+        (("", "1.2"), ("NORTH", ""), False),
+        (("", ""), ("NORTH", "1.2"), True),
+        (("NORTH", "1.2"), ("", ""), True),
+    ],
+)
+def test_issuers_are_compared_by_universal_id_or_by_name(known, wanted, is_same):
+    study = Study(
+        study_instance_uid="1.1",
+        patient=Patient(
+            patient_id="P1", issuer_of_patient_id=known[0], universal_entity_id=known[1]
+        ),
+    )
+    patient = PatientIdentifier(
+        patient_id="P1", issuer_of_patient_id=wanted[0], universal_entity_id=wanted[1]
+    )
+
+    assert belongs(study, Selection(patients=(patient,))) == is_same
+
+
+def test_belongs_refuses_the_study_of_somebody_else():
+    study_filter = StudyFilter(patient_name="Roe^Ann")
+    study = Study(
+        study_instance_uid="1.1",
+        patient=Patient(patient_id="P1", patient_name="Doe^Jane"),
+    )
+
+    for selection in (
+        patients("P1"),
+        Selection(study_instance_uids=("1.1",)),
+        Selection(
+            series=(
+                SeriesIdentifier(series_instance_uid="1", study_instance_uid="1.1"),
+            )
+        ),
+    ):
+        assert belongs(study, selection)
+        checked = replace(selection, study_filter=study_filter)
+        assert not belongs(study, checked)
+        assert not is_near_miss(study, checked)
 
 
 def test_belongs_takes_any_issuer_where_the_archive_knows_none():
