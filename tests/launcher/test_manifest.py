@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from launcher.manifest import (
     Severity,
     fold_duplicates,
     render,
+    render_json,
 )
 from launcher.store import Answer
 
@@ -112,6 +114,106 @@ def test_render_gives_every_instance_its_path_for_wado_rs():
     assert query.get("queryMode") == "DICOM_WEB"
     path = "/studies/1.2/series/1.2.1/instances/1.2.1.1"
     assert query.find(".//Instance").get("DirectDownloadFile") == path
+
+
+def test_render_names_whole_series_and_lists_those_partly_selected():
+    study = make_study(series=[make_series("1.2.1", 2), make_series("1.2.2", 2)])
+
+    query = parse(
+        arc_query(study, form=Form.WADO_RS_SERIES, listed_series=frozenset({"1.2.2"}))
+    ).find("arcQuery")
+
+    assert (query.get("queryMode"), query.get("seriesRetrieve")) == (
+        "DICOM_WEB",
+        "true",
+    )
+    whole, listed = query.iter("Series")
+    assert (len(whole), len(listed)) == (0, 2)
+    path = "/studies/1.2/series/1.2.2/instances/1.2.2.1"
+    assert listed[0].get("DirectDownloadFile") == path
+
+
+def test_render_gives_files_and_thumbnails_an_address():
+    query = parse(arc_query(make_study("1/2"), form=Form.FILES)).find("arcQuery")
+
+    assert "queryMode" not in query.attrib
+    series = query.find(".//Series")
+    assert series.get("DirectDownloadThumbnail") == "/1%2F2/1%2F2.1/thumbnail.jpg"
+    file = series.find("Instance").get("DirectDownloadFile")
+    assert file == "/1%2F2/1%2F2.1/1%2F2.1.1.dcm"
+
+
+SETTINGS = {
+    "additional_parameters": "&a=b",
+    "needs_only_object": True,
+    "transfer_syntax": "1.2.840.10008.1.2.4.50",
+    "compression_rate": 75,
+    "override_tags": "0x00100010,0x00100020",
+}
+
+
+def test_render_sends_settings_of_wado_uri():
+    query = parse(arc_query(make_study(), **SETTINGS)).find("arcQuery")
+
+    assert query.get("additionalParameters") == "&a=b"
+    assert query.get("additionnalParameters") == "&a=b"
+    assert query.get("requireOnlySOPInstanceUID") == "true"
+    assert query.get("overrideDicomTagsList") == "0x00100010,0x00100020"
+    series = query.find(".//Series")
+    assert series.get("WadoTransferSyntaxUID") == "1.2.840.10008.1.2.4.50"
+    assert series.get("WadoCompressionRate") == "75"
+
+
+@pytest.mark.parametrize("form", [Form.WADO_RS, Form.WADO_RS_SERIES, Form.FILES])
+def test_render_sends_settings_of_wado_uri_in_no_other_form(form):
+    root = parse(arc_query(make_study(), form=form, **SETTINGS))
+
+    query = root.find("arcQuery")
+    assert query.get("additionalParameters") == ""
+    assert query.get("requireOnlySOPInstanceUID") == "false"
+    assert ("overrideDicomTagsList" in query.attrib) == (form == Form.FILES)
+    assert "WadoTransferSyntaxUID" not in query.find(".//Series").attrib
+
+
+def test_render_json_says_the_same_as_xml():
+    query = arc_query(
+        make_study(patient=Patient(patient_id="1", patient_name="Müller^Änne")),
+        http_tags=(("A", "b"),),
+        message=Message(title="a", description="b"),
+    )
+
+    document = json.loads(render_json([query]))
+
+    [read] = document["manifest"]["arcQuery"]
+    assert read["arcId"] == "main"
+    assert read["httpTag"] == [{"key": "A", "value": "b"}]
+    assert read["Message"] == [{"title": "a", "description": "b", "severity": "WARN"}]
+    [patient] = read["Patient"]
+    assert patient["PatientName"] == "Müller^Änne"
+    [instance] = patient["Study"][0]["Series"][0]["Instance"]
+    assert instance == {"SOPInstanceUID": "1.2.1.1", "InstanceNumber": "1"}
+
+
+def test_render_is_the_same_whatever_order_an_archive_answers_in():
+    studies = [
+        make_study(uid, study_date=date, series=[make_series(f"{uid}.2", 3)])
+        for uid, date in (("1.2", "20260101"), ("1.1", "20260101"), ("1.3", ""))
+    ]
+    mixed = [
+        replace(
+            study,
+            series=tuple(
+                replace(one, instances=one.instances[::-1]) for one in study.series
+            ),
+        )
+        for study in studies[::-1]
+    ]
+
+    assert render([arc_query(*studies)]) == render([arc_query(*mixed)])
+    uids = [
+        one.get("StudyInstanceUID") for one in parse(arc_query(*mixed)).iter("Study")
+    ]
+    assert uids == ["1.1", "1.2", "1.3"]
 
 
 def test_render_orders_studies_series_and_instances():

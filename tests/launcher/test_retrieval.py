@@ -1,0 +1,143 @@
+"""From where and in which form each version of Weasis is told to fetch images."""
+
+import pytest
+
+from archives.models import Archive
+from launcher.manifest import Form
+from launcher.models import LaunchTemplate
+from launcher.retrieval import choose, retrieval_of
+
+V4_5, V4_6_6, V4_7_0, V4_7_2 = (4, 5, 0), (4, 6, 6), (4, 7, 0), (4, 7, 2)
+VERSIONS = (None, V4_5, V4_6_6, V4_7_0, V4_7_2)
+HUB, DIRECT = "hub", "direct"
+
+
+def dicomweb(**values):
+    defaults = {"name": "Web PACS", "images": "direct", "url": "https://a.example/rs"}
+    return Archive(protocol=Archive.Protocol.DICOMWEB, **(defaults | values))
+
+
+def dimse(**values):
+    return Archive(name="PACS", protocol=Archive.Protocol.DIMSE, **values)
+
+
+def decide(archive, version, **template):
+    chosen = choose(archive, LaunchTemplate(**template), version)
+    return chosen.form, DIRECT if chosen.is_direct else HUB
+
+
+WADO = "https://a.example/wado"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("retrieval", ["auto", "wado_uri", "wado_rs", "wado_rs_series"])
+def test_hub_is_asked_by_wado_uri(version, retrieval):
+    archive = dicomweb(images="gateway", wado_uri_url=WADO)
+
+    assert decide(archive, version, retrieval=retrieval) == (Form.WADO_URI, HUB)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("images", ["gateway", "direct"])
+def test_files_come_from_the_hub(version, images):
+    archive = dicomweb(images=images)
+
+    assert decide(archive, version, retrieval="files") == (Form.FILES, HUB)
+
+
+@pytest.mark.parametrize(
+    ("retrieval", "wado_uri_url", "expected"),
+    [
+        ("auto", WADO, [(Form.WADO_URI, DIRECT)] * 5),
+        ("auto", "", [(Form.WADO_URI, HUB)] * 3 + [(Form.WADO_RS, DIRECT)] * 2),
+        ("wado_uri", WADO, [(Form.WADO_URI, DIRECT)] * 5),
+        ("wado_uri", "", [(Form.WADO_URI, HUB)] * 5),
+        ("wado_rs", WADO, [(Form.WADO_URI, DIRECT)] * 3 + [(Form.WADO_RS, DIRECT)] * 2),
+        ("wado_rs", "", [(Form.WADO_URI, HUB)] * 3 + [(Form.WADO_RS, DIRECT)] * 2),
+        (
+            "wado_rs_series",
+            "",
+            [(Form.WADO_URI, HUB)] * 3
+            + [(Form.WADO_RS, DIRECT), (Form.WADO_RS_SERIES, DIRECT)],
+        ),
+    ],
+)
+def test_direct_images_come_as_the_version_can_fetch_them(
+    retrieval, wado_uri_url, expected
+):
+    archive = dicomweb(wado_uri_url=wado_uri_url)
+
+    found = [decide(archive, version, retrieval=retrieval) for version in VERSIONS]
+
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"authentication": Archive.Authentication.BASIC},
+        {"authentication": Archive.Authentication.BEARER},
+        {"client_certificate": "PEM"},
+        {"url": "https://a.example/{1}"},
+    ],
+)
+def test_viewers_are_not_sent_where_they_can_not_go(values):
+    archive = dicomweb(**values)
+
+    for images in ("", "direct"):
+        found = decide(archive, V4_7_2, images=images)
+        assert found == (Form.WADO_URI, HUB)
+
+
+def test_template_overrides_where_images_come_from():
+    assert decide(dicomweb(), V4_7_2, images="gateway") == (Form.WADO_URI, HUB)
+    hidden = dicomweb(images="gateway")
+    assert decide(hidden, V4_7_2, images="direct") == (Form.WADO_RS, DIRECT)
+
+
+def test_dimse_archive_gives_images_by_wado_uri_alone():
+    archive = dimse(images="direct", wado_uri_url=WADO)
+
+    assert decide(archive, V4_7_2, retrieval="wado_rs") == (Form.WADO_URI, DIRECT)
+    assert decide(dimse(images="direct"), V4_7_2) == (Form.WADO_URI, HUB)
+
+
+def test_tags_are_overwritten_where_weasis_can():
+    assert decide(dicomweb(), V4_7_2, override_tags="0x00100010") == (
+        Form.WADO_URI,
+        HUB,
+    )
+
+
+@pytest.mark.parametrize(
+    ("archive", "template", "version", "why"),
+    [
+        (dicomweb(), {}, V4_7_2, "image by image: the archive has no WADO-URI address"),
+        (
+            dicomweb(),
+            {},
+            V4_6_6,
+            "Weasis 4.6.6 can't fetch by WADO-RS, and the archive",
+        ),
+        (dicomweb(), {}, None, "not known whether the viewer can"),
+        (dicomweb(wado_uri_url=WADO), {}, None, "every version of Weasis reads it"),
+        (dicomweb(images="gateway"), {}, V4_7_2, "the archive's settings say so"),
+        (dicomweb(), {"images": "gateway"}, V4_7_2, "the template says so"),
+        (dicomweb(), {"retrieval": "files"}, V4_7_2, "asks for files"),
+        (dicomweb(authentication="basic"), {}, V4_7_2, "need its password"),
+        (dimse(images="direct"), {}, V4_7_2, "can't fetch images by DIMSE"),
+        (
+            dicomweb(),
+            {"retrieval": "wado_rs_series"},
+            V4_7_0,
+            "only Weasis 4.7.2 fetches whole series",
+        ),
+    ],
+)
+def test_decision_says_why(archive, template, version, why):
+    form, reason = retrieval_of(archive, LaunchTemplate(**template), version)
+
+    assert isinstance(form, Form)
+    assert why in reason
+    assert archive.name in reason
+    assert reason.endswith(".")
