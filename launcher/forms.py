@@ -1,4 +1,4 @@
-"""What is asked of an administrator about launches, their templates and clients."""
+"""What is asked of an administrator about launches and their templates."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ if apps.is_installed("unfold"):
         UnfoldAdminCheckboxSelectMultipleWidget as CheckboxSelectMultiple,
     )
     from unfold.widgets import UnfoldAdminSelectWidget as Select
+    from unfold.widgets import UnfoldAdminTextareaWidget as Textarea
     from unfold.widgets import UnfoldAdminTextInputWidget as TextInput
 else:
+    from django.contrib.admin.widgets import AdminTextareaWidget as Textarea
     from django.contrib.admin.widgets import AdminTextInputWidget as TextInput
     from django.forms import CheckboxSelectMultiple, Select
 
 __all__ = [
-    "ApiClientForm",
     "CheckboxSelectMultiple",
     "LaunchPreviewForm",
     "LaunchTemplateForm",
     "TemplatePreviewForm",
+    "Textarea",
     "UrlBuilderForm",
 ]
 
@@ -117,7 +119,7 @@ class LaunchPreviewForm(forms.Form):
     def __init__(
         self, *args: Any, archives: ArchiveQuerySet | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, label_suffix="", **kwargs)
         if archives is not None:
             self.fields["archive"].queryset = archives  # type: ignore[attr-defined]
 
@@ -177,7 +179,7 @@ class UrlBuilderForm(forms.Form):
         may_sign: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, label_suffix="", **kwargs)
         if archives is not None:
             self.fields["archives"].queryset = archives  # type: ignore[attr-defined]
         if may_sign:
@@ -199,11 +201,3 @@ class UrlBuilderForm(forms.Form):
     def values(self) -> tuple[str, ...]:
         parts = self.cleaned_data["value"].split(",")
         return tuple(dict.fromkeys(filter(None, map(str.strip, parts))))
-
-
-class ApiClientForm(forms.ModelForm):  # type: ignore[type-arg]
-    scopes = forms.MultipleChoiceField(
-        choices=ApiClient.Scope,
-        widget=CheckboxSelectMultiple,
-        help_text="What the client's key may be used for.",
-    )

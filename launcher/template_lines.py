@@ -16,11 +16,11 @@ from archives.entities import Selection
 from launcher import weasis
 
 PLACEHOLDERS: Final = {
-    "patient_id": "Patient ID the launch asks for",
-    "study_uid": "Study Instance UID the launch asks for",
-    "accession_number": "accession number the launch asks for",
-    "user": "user= of the launch",
-    "host": "host= of the launch",
+    "patient_id": "Patient ID",
+    "study_uid": "Study Instance UID",
+    "accession_number": "accession number",
+    "user": "user (user=)",
+    "host": "workstation (host=)",
 }
 # One line for each patient of a launch is meant; hundreds don't fit into a link.
 _MAXIMUM_LINES: Final = 10
@@ -201,8 +201,8 @@ def _pieces(line: str) -> Iterator[tuple[str, bool]]:
 def _reason(line: str, names: Iterable[str], count: int) -> str:
     if count:
         return f"{line}: the launch names {count} values, and this line takes fewer."
-    words = ", ".join(PLACEHOLDERS[name] for name in names)
-    return f"{line}: the launch does not say the {words}."
+    words = " or no ".join(PLACEHOLDERS[name] for name in names)
+    return f"{line}: the launch names no {words}."
 
 
 def _filled(line: str, values: Mapping[str, str]) -> str:

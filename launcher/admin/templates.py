@@ -26,7 +26,7 @@ class LaunchTemplateAdmin(LaunchTools):
         "slug",
         "is_default",
         "viewer_name",
-        "mode",
+        "mode_name",
         "archive_names",
     ]
     list_filter = ["viewer", "mode"]
@@ -39,9 +39,21 @@ class LaunchTemplateAdmin(LaunchTools):
     def viewer_name(self, template: LaunchTemplate) -> str:
         return str(template.viewer or "Weasis")
 
+    @admin.display(description="mode", ordering="mode")
+    def mode_name(self, template: LaunchTemplate) -> str:
+        name = template.get_mode_display().partition(":")[0].partition(",")[0]
+        return "" if template.viewer else name
+
     @admin.display(description="archives", empty_value="All")
     def archive_names(self, template: LaunchTemplate) -> str | None:
         return ", ".join(map(str, template.archives.all())) or None
+
+    def formfield_for_foreignkey(
+        self, db_field: Any, request: HttpRequest, **kwargs: Any
+    ) -> Any:
+        if db_field.name == "viewer":
+            kwargs["empty_label"] = "Weasis"
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("archives")

@@ -58,7 +58,6 @@ class LaunchTools(BaseAdmin):
             {
                 **self.admin_site.each_context(request),
                 "title": title,
-                "opts": self.opts,
                 "media": self.media,
                 **context,
             },

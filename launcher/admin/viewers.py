@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 
 from launcher.admin.base import BaseAdmin
+from launcher.forms import Textarea
 from launcher.models import LaunchTemplate, Viewer, ViewerRule
 from launcher.viewer_presets import PRESETS, ViewerPreset
 from launcher.viewers import PLACEHOLDERS
@@ -37,6 +38,13 @@ class ViewerAdmin(BaseAdmin):
         if viewer.needs_dicomweb:
             parts.append("DICOMweb")
         return ", ".join(parts) or None
+
+    def formfield_for_dbfield(
+        self, db_field: Any, request: HttpRequest, **kwargs: Any
+    ) -> Any:
+        if db_field.name == "url_template":
+            kwargs["widget"] = Textarea({"rows": 3, "spellcheck": "false"})
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         preset = _preset(request)
@@ -79,6 +87,7 @@ class ViewerRuleAdmin(BaseAdmin):
     list_editable = ["position", "is_enabled"]
     list_select_related = ["template__viewer", "archive", "group"]
     ordering_field = "position"  # rows can be dragged where Unfold is installed
+    sortable_by = ()
     search_fields = ["name"]
     fieldsets = [
         ("General", {"fields": ["name", "is_enabled", "position"]}),
@@ -88,6 +97,14 @@ class ViewerRuleAdmin(BaseAdmin):
         ),
         ("Then", {"fields": ["template"]}),
     ]
+
+    def formfield_for_foreignkey(
+        self, db_field: Any, request: HttpRequest, **kwargs: Any
+    ) -> Any:
+        names = {"archive": "Any", "group": "Anybody"}
+        if db_field.name in names:
+            kwargs["empty_label"] = names[db_field.name]
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     @admin.display(description="applies to")
     def conditions(self, rule: ViewerRule) -> str:

@@ -124,7 +124,8 @@ class LaunchTemplate(models.Model):
         choices=Mode,
         default=Mode.AUTO,
         help_text="$dicom:rs needs DICOMweb archives with images straight from the "
-        "archive; other launches of this template get a manifest.",
+        "archive; other launches of this template get a manifest. Automatic means a "
+        "manifest, except for archive products that only $dicom:rs suits.",
     )
     retrieval = models.CharField(
         max_length=14,
@@ -159,13 +160,16 @@ class LaunchTemplate(models.Model):
         "commands before the load",
         blank=True,
         validators=[MaxLengthValidator(600)],
-        help_text="One Weasis command a line, such as $dicom:close --all",
+        help_text="One Weasis command a line, such as $dicom:close --all or $dicom:close "
+        '-p "{patient_id}". Placeholders are {patient_id}, {study_uid}, '
+        "{accession_number}, {user} and {host}; a line is left out where the launch does "
+        "not name them.",
     )
     properties = models.TextField(
         blank=True,
         validators=[MaxLengthValidator(800)],
         help_text="One Weasis property a line: its name, a space, its value, such as "
-        "weasis.profile radiology",
+        "weasis.profile radiology or weasis.user {user}.",
     )
     cdb = models.CharField(
         "code base (cdb)",

@@ -193,7 +193,7 @@ def test_uri_closes_the_patient_of_the_launch_and_names_the_user():
         '$weasis:config pro="weasis.user jane"',
     )
     [left_out] = start.left_out
-    assert "does not say the Study Instance UID" in left_out
+    assert "names no Study Instance UID" in left_out
 
 
 def test_uri_opens_the_primary_study_first_where_there_may_be_others():

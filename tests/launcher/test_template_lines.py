@@ -92,7 +92,7 @@ def test_command_without_its_value_is_left_out():
     filled = fill_commands([CLOSE], values_of(Selection(study_instance_uids=("1.2",))))
 
     assert filled.lines == ()
-    assert "does not say the Patient ID" in filled.left_out[0]
+    assert "names no Patient ID" in filled.left_out[0]
 
 
 def test_command_is_not_repeated_without_end():
@@ -143,7 +143,7 @@ def test_property_takes_one_value_only():
     filled = fill_properties(lines, values_of(patients("1", "2"), user="jane doe"))
 
     assert filled.lines == ("weasis.user jane doe", "a b")
-    assert "does not say the host=" in filled.left_out[0]
+    assert "names no workstation (host=)" in filled.left_out[0]
     assert "2 values" in filled.left_out[1]
 
 
