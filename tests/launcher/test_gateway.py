@@ -88,6 +88,67 @@ def test_gateway_accepts_empty_parents(archive, empty):
     assert asyncio.run(fetch(token_of(started), parameters))[0].status_code == 200
 
 
+async def fetch_file(token, *names, slug="main"):
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    path = f"/gateway/{slug}/wado/{'/'.join(names)}"
+    response = await AsyncClient().get(path, headers=headers)
+    if response.streaming:
+        return response, b"".join([c async for c in response.streaming_content])
+    return response, response.content
+
+
+def file_of(started, archive):
+    asked = first_instance(started, archive)
+    return [asked["studyUID"], asked["seriesUID"], f"{asked['objectUID']}.dcm"]
+
+
+def test_gateway_serves_images_as_files(archive):
+    started = built(archive)
+
+    response, body = asyncio.run(
+        fetch_file(token_of(started), *file_of(started, archive))
+    )
+
+    assert response.status_code == 200
+    stored = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+    assert pydicom.dcmread(BytesIO(body)) == stored
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_gateway_has_no_other_file(archive, place):
+    started = built(archive)
+    names = file_of(started, archive)
+    names[place] = "1.2.3.dcm"
+
+    response, _ = asyncio.run(fetch_file(token_of(started), *names))
+
+    assert response.status_code == 404
+
+
+def test_gateway_has_no_file_without_a_token_and_no_thumbnail_at_all(archive):
+    started = built(archive)
+    names = file_of(started, archive)
+    thumbnail = [*names[:2], "thumbnail.jpg"]
+
+    assert asyncio.run(fetch_file("", *names))[0].status_code == 401
+    for token in ("", token_of(started)):
+        response, _ = asyncio.run(fetch_file(token, *thumbnail))
+        assert response.status_code == 404
+
+
+def test_gateway_sends_what_is_stored_whatever_transfer_syntax_is_asked_for(archive):
+    started = built(archive)
+    wanted = {"transferSyntax": "1.2.840.10008.1.2.4.50", "imageQuality": "50"}
+    parameters = first_instance(started, archive) | wanted
+
+    response, body = asyncio.run(fetch(token_of(started), parameters))
+
+    assert response.status_code == 200
+    assert pydicom.dcmread(BytesIO(body)) == pydicom.dcmread(
+        get_testdata_file("CT_small.dcm")
+    )
+
+
 @pytest.mark.parametrize(
     "change",
     [
