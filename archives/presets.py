@@ -202,7 +202,7 @@ _TABLE: Final = (
         name="DICOMcloud",
         protocols=(DICOMWEB,),
         url="https://dicomcloud.example.org/api",
-        wado_uri_url="https://dicomcloud.example.org/api/wado",
+        wado_uri_url="https://dicomcloud.example.org/api/wadouri",
         enter="The address of the web application, ending in /api; authentication as its "
         "host is set up.",
         notes=(
@@ -228,7 +228,7 @@ _TABLE: Final = (
         ),
         launch_modes=(LaunchMode.WADO_URI, LaunchMode.WADO_RS),
         quirks=Quirks(
-            finds_across_studies=False,
+            is_relational=False,
             study_keys=frozenset(
                 {
                     "StudyInstanceUID",
@@ -262,7 +262,7 @@ _TABLE: Final = (
         launch_modes=(LaunchMode.GATEWAY,),
         quirks=Quirks(
             reachable_matches=10_000,
-            finds_across_studies=False,
+            is_relational=False,
             reads_whole_studies=False,
             takes_uid_lists=False,
             study_keys=frozenset(

@@ -104,9 +104,9 @@ class Quirks:
 
     The ``..._per_page`` are the largest ``limit`` accepted; ``reachable_matches`` how far
     ``offset`` and ``limit`` lead together. A server without ``has_paging`` sends
-    everything at once, whatever ``limit`` and ``offset`` say. Without
-    ``finds_across_studies`` series and instances are only found in a study that is
-    named; without ``reads_whole_studies`` instances only in a series that is named.
+    everything at once, whatever ``limit`` and ``offset`` say. One that is not
+    ``is_relational`` finds series only in a study that is named, and instances in a
+    series; without ``reads_whole_studies`` it has no metadata of a whole study either.
     ``study_keys`` are the keywords that studies can be searched by; those among
     ``fuzzy_keys`` match the beginnings of words, with ``fuzzymatching=true``.
     """
@@ -116,7 +116,7 @@ class Quirks:
     instances_per_page: int | None = None
     reachable_matches: int | None = None
     has_paging: bool = True
-    finds_across_studies: bool = True
+    is_relational: bool = True
     reads_whole_studies: bool = True
     takes_wildcards: bool = True
     takes_uid_lists: bool = True

@@ -94,7 +94,7 @@ class StudyContents:
             each for each in selection.instances if each.study_instance_uid == uid
         ]
         is_all_simpler = len(instances) > _SINGLE_INSTANCES or (
-            not self._reads_whole_studies
+            not self._search.endpoint.quirks.is_relational
             and not all(each.series_instance_uid for each in instances)
         )
         if is_all_simpler:

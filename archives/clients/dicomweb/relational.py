@@ -68,7 +68,7 @@ async def _find_alone(search: Search, level: Level, key: str, uid: str) -> Attri
         f"{search.endpoint.name} can't find {path} without their study: name the "
         "study too, or open the whole study."
     )
-    if not search.endpoint.quirks.finds_across_studies:
+    if not search.endpoint.quirks.is_relational:
         raise ArchiveResponseError(message)
     try:
         answers = await search.find(level, path, [(key, uid)], tags, expected=1)

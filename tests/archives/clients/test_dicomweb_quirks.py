@@ -118,7 +118,7 @@ def test_series_without_their_study_are_not_asked_for_where_it_is_in_vain(select
             await client.find_whole_studies(selection)
         return str(caught.value)
 
-    message, server = ask(Quirks(finds_across_studies=False), find, ONE)
+    message, server = ask(Quirks(is_relational=False), find, ONE)
 
     assert "name the study too" in message
     assert not server.requests
@@ -143,7 +143,7 @@ def test_instance_of_an_unnamed_series_is_found_by_reading_the_study_series_by_s
     )
 
     found, server = ask(
-        Quirks(reads_whole_studies=False),
+        Quirks(is_relational=False),
         lambda client: client.find_whole_studies(selection),
         ONE,
     )
