@@ -1,4 +1,4 @@
-"""API clients and their keys, which are shown once and kept as a hash."""
+"""API clients, their keys and secrets: made by the hub, and shown once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern
 from django.utils import timezone
@@ -13,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from launcher.admin.base import BaseAdmin
-from launcher.forms import ApiClientForm
+from launcher.client_forms import ApiClientForm
 from launcher.models import ApiClient
 
 
@@ -21,9 +22,9 @@ from launcher.models import ApiClient
 class ApiClientAdmin(BaseAdmin):
     form = ApiClientForm
     list_display = ["name", "state", "scope_names", "prefix", "expires", "last_used"]
-    list_filter = ["is_enabled", "archives"]
-    search_fields = ["name", "key_prefix"]
-    readonly_fields = ["scope_names", "prefix", "created", "last_used"]
+    list_filter = ["is_enabled", "encryption", "archives"]
+    search_fields = ["name", "slug", "key_prefix"]
+    readonly_fields = ["scope_names", "prefix", "signing", "created", "last_used"]
 
     @admin.display(description="state")
     def state(self, client: ApiClient) -> SafeString:
@@ -47,15 +48,24 @@ class ApiClientAdmin(BaseAdmin):
     def prefix(self, client: ApiClient) -> str:
         return f"{client.key_prefix}…" if client.key_prefix else ""
 
+    @admin.display(description="signed links")
+    def signing(self, client: ApiClient) -> str:
+        return "It has a secret" if client.signs_links else "It has no secret"
+
     def get_fieldsets(self, request: HttpRequest, obj: ApiClient | None = None) -> Any:
         may_write = obj is None or self.has_change_permission(request, obj)
         rights = ["scopes" if may_write else "scope_names", "archives"]
         fieldsets: list[Any] = [
-            ("General", {"fields": ["name", "is_enabled", "expires"]}),
+            ("General", {"fields": ["name", "slug", "is_enabled", "expires"]}),
             ("Rights", {"fields": rights}),
         ]
+        links = ["date_meaning", "encryption"]
+        if may_write:  # what a reader of the page would see is the stored token
+            links += ["encryption_key", "encryption_salt"]
         if obj:
-            fieldsets.append(("Key", {"fields": ["prefix", "created", "last_used"]}))
+            key = ["prefix", "signing", "created", "last_used"]
+            fieldsets.append(("Key", {"fields": key}))
+        fieldsets.append(("Its links", {"fields": links}))
         return fieldsets
 
     # The key
@@ -79,10 +89,14 @@ class ApiClientAdmin(BaseAdmin):
         return self._show_key(request, obj, key)
 
     def get_urls(self) -> list[URLPattern]:
-        new_key = self.object_action(
-            "new_key", self.has_change_permission, self._new_key
-        )
-        return [new_key, *super().get_urls()]
+        actions = {
+            "new_key": self._new_key,
+            "new_secret": self._new_secret,
+            "remove_secret": self._remove_secret,
+        }
+        may = self.has_change_permission
+        own = [self.object_action(name, may, act) for name, act in actions.items()]
+        return [*own, *super().get_urls()]
 
     def _new_key(self, request: HttpRequest, client: ApiClient) -> HttpResponse:
         key = client.issue_key()
@@ -90,19 +104,38 @@ class ApiClientAdmin(BaseAdmin):
         self.log_change(request, client, "Issued a new key.")
         return self._show_key(request, client, key)
 
+    def _new_secret(self, request: HttpRequest, client: ApiClient) -> HttpResponse:
+        secret = client.issue_signing_secret()
+        client.save(update_fields=["signing_secret"])
+        self.log_change(request, client, "Issued a new secret for signed links.")
+        return self._show_key(request, client, secret, is_signing_secret=True)
+
+    def _remove_secret(self, request: HttpRequest, client: ApiClient) -> HttpResponse:
+        client.signing_secret = ""
+        client.save(update_fields=["signing_secret"])
+        self.log_change(request, client, "Removed the secret for signed links.")
+        return redirect("admin:launcher_apiclient_change", client.pk)
+
     def _show_key(
-        self, request: HttpRequest, client: ApiClient, key: str
+        self,
+        request: HttpRequest,
+        client: ApiClient,
+        key: str,
+        *,
+        is_signing_secret: bool = False,
     ) -> HttpResponse:
+        what = "Secret" if is_signing_secret else "Key"
         return TemplateResponse(
             request,
             "admin/launcher/apiclient/key.html",
             {
                 **self.admin_site.each_context(request),
-                "title": f"Key of {client.name}",
+                "title": f"{what} of {client.name}",
                 "opts": self.opts,
                 "media": self.media,
                 "client": client,
                 "key": key,
+                "is_signing_secret": is_signing_secret,
             },
         )
 

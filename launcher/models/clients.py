@@ -91,14 +91,29 @@ class ApiClient(models.Model):
 
     def save(self, **kwargs: Any) -> None:
         if not self.slug:
-            self.slug = slugify(self.name)[:40] or self.key_prefix.replace("_", "-")
+            self.slug = self.slug_of_name() or self.key_prefix.replace("_", "-")
         super().save(**kwargs)
+
+    def slug_of_name(self) -> str:
+        """A short name made of the name; empty if that has no Latin letters."""
+        return slugify(self.name)[:40].strip("-")
 
     def issue_key(self) -> str:
         """Give the client a new key and return it: only its hash is kept."""
         key = f"vh_{secrets.token_urlsafe(32)}"
         self.key_prefix, self.key_sha256 = key[:8], digest(key)
         return key
+
+    def issue_signing_secret(self) -> str:
+        """Give the client a new secret for signed links and return it: 256 bits."""
+        secret = secrets.token_urlsafe(32)
+        self.signing_secret = secret
+        return secret
+
+    @property
+    def signs_links(self) -> bool:
+        """Whether it has a secret for signed links, readable or not."""
+        return bool(self.__dict__.get("signing_secret"))
 
     def has_scope(self, scope: str) -> bool:
         return scope in self.scopes

@@ -26,7 +26,12 @@ TEMPLATE = {
     "policy": "auto",
     "date_meaning": "ihe",
 }
-CLIENT = {"name": "RIS", "is_enabled": "on", "scopes": ["launch", "search"]}
+CLIENT = {
+    "name": "RIS",
+    "is_enabled": "on",
+    "scopes": ["launch", "search"],
+    "encryption": "none",
+}
 PATIENT = "MARTIN"
 
 

@@ -99,3 +99,27 @@ def test_mistake_is_named_and_stores_nothing(arguments, message):
 
 def test_name_that_is_too_long_is_refused():
     assert "64 characters" in refusal("n" * 65, "--scopes", "launch")
+
+
+def test_signing_secret_is_the_second_line():
+    output, errors = create_api_client("RIS", "--scopes", "launch", "--signing")
+
+    key, secret = output.splitlines()
+    client = ApiClient.objects.authenticate(key)
+    assert client.signing_secret == secret
+    assert client.slug == "ris"
+    assert "client=ris" in errors
+    assert secret not in errors
+
+
+def test_short_name_can_be_given():
+    create_api_client("RIS of the clinic", "--scopes", "launch", "--slug", "clinic")
+
+    assert ApiClient.objects.get().slug == "clinic"
+    assert "slug" in refusal("Other", "--scopes", "launch", "--slug", "not a slug")
+
+
+def test_name_without_latin_letters_gets_a_short_name():
+    create_api_client("病院", "--scopes", "launch")
+
+    assert ApiClient.objects.get().slug

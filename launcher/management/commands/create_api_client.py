@@ -17,7 +17,8 @@ from launcher.models import ApiClient
 class Command(BaseCommand):
     help = (
         "Create an API client and print its key: the key alone on standard output, "
-        "everything else on standard error. The key can't be shown again."
+        "everything else on standard error, and with --signing the secret for signed "
+        "links in a second line. Neither can be shown again."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -38,6 +39,14 @@ class Command(BaseCommand):
             metavar="N",
             type=int,
             help="days until the key expires; otherwise it does not",
+        )
+        parser.add_argument(
+            "--slug", help="its short name, for client=… in links; else of the name"
+        )
+        parser.add_argument(
+            "--signing",
+            action="store_true",
+            help="give it a secret to sign links with, too",
         )
         parser.add_argument(
             "--rotate",
@@ -62,6 +71,9 @@ class Command(BaseCommand):
             raise CommandError("--scopes: give at least one.")
         if options["expires_days"] is not None:
             client.expires = _expiry(options["expires_days"])
+        if options["slug"] is not None:
+            client.slug = options["slug"]
+        secret = client.issue_signing_secret() if options["signing"] else ""
         key = _save(client, options["archives"])
         done = "Replaced the key of" if rotate else "Created"
         self.stderr.write(
@@ -69,6 +81,11 @@ class Command(BaseCommand):
             "shown again."
         )
         self.stdout.write(key)
+        if secret:
+            self.stderr.write(
+                f"The second line is the secret for signed links (client={client.slug})."
+            )
+            self.stdout.write(secret)
 
 
 def _scopes(text: str) -> list[str]:
@@ -95,6 +112,7 @@ def _save(client: ApiClient, slugs: list[str] | None) -> str:
     if unknown:
         raise CommandError(f"--archive: there is no {', '.join(sorted(unknown))}.")
     key = client.issue_key()
+    client.slug = client.slug or client.slug_of_name() or client.key_prefix[3:]
     try:
         client.full_clean()
     except ValidationError as error:
