@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -32,6 +32,7 @@ from archives.entities import (
     Series,
     SeriesIdentifier,
     Study,
+    StudyFilter,
     StudyQuery,
     WholeStudies,
 )
@@ -270,6 +271,52 @@ def test_find_whole_studies_of_the_unknown_is_empty(endpoint):
     )
 
     assert find(endpoint, selection) == WholeStudies()
+
+
+@pytest.mark.parametrize(
+    ("study_filter", "keys"),
+    [
+        (StudyFilter(modalities_in_study=("CT",)), ["ct", "ct-prior"]),
+        (StudyFilter(modalities_in_study=("CR", "MR")), ["cr", "mr"]),
+        (StudyFilter(modalities_in_study=("XA",)), []),
+        (StudyFilter(earliest=datetime(2026, 3, 2, 8, 15, 1)), ["cr"]),
+        (StudyFilter(latest=datetime(2025, 11, 20, 12)), ["ct-prior", "mr"]),
+        (
+            StudyFilter(description_contains=("thorax", "KNEE")),
+            ["ct", "ct-prior", "mr"],
+        ),
+        (StudyFilter(most_recent=1), ["cr", "us"]),
+        (StudyFilter(patient_name="MOREAU^BASTIEN"), ["mr", "us"]),
+    ],
+)
+def test_find_selected_and_whole_studies_filter(endpoint, orthanc, study_filter, keys):
+    patients = tuple(
+        PatientIdentifier(patient_id=patient_id) for patient_id in ("DEMO-1", "DEMO-2")
+    )
+    selection = Selection(patients=patients, study_filter=study_filter)
+
+    selected = ask(endpoint, lambda client: client.find_selected_studies(selection))
+
+    stored = [orthanc.dataset.study(key) for key in keys]
+    assert_found(find(endpoint, selection), *stored)
+    assert {
+        study.study_instance_uid: set(study.modalities_in_study) for study in selected
+    } == {study.study_instance_uid: study.modalities for study in stored}
+    assert not any(study.series for study in selected)
+
+
+def test_find_selected_studies_knows_series_and_instances_alone(endpoint, orthanc):
+    ct, mr = orthanc.dataset.study("ct"), orthanc.dataset.study("mr")
+    series = SeriesIdentifier(series_instance_uid=ct.series[0].series_instance_uid)
+    instance = InstanceIdentifier(sop_instance_uid=mr.instances[0].sop_instance_uid)
+    selection = Selection(series=(series,), instances=(instance,))
+
+    selected = ask(endpoint, lambda client: client.find_selected_studies(selection))
+
+    assert {study.study_instance_uid for study in selected} == {
+        ct.study_instance_uid,
+        mr.study_instance_uid,
+    }
 
 
 def test_find_whole_studies_tells_how_far_it_is(endpoint, orthanc):
@@ -519,6 +566,9 @@ def test_a_total_deadline_ends_a_call(orthanc):
         lambda client: client.find_whole_studies(
             Selection(study_instance_uids=(UNKNOWN,))
         ),
+        lambda client: client.find_selected_studies(
+            Selection(study_instance_uids=(UNKNOWN,))
+        ),
         lambda client: retrieved(
             client,
             InstanceIdentifier(
@@ -528,7 +578,7 @@ def test_a_total_deadline_ends_a_call(orthanc):
             ),
         ),
     ],
-    ids=["studies", "series", "instances", "whole studies", "retrieve"],
+    ids=["studies", "series", "instances", "whole studies", "selected", "retrieve"],
 )
 def test_an_archive_that_is_down_is_unavailable(nobody, action):
     with pytest.raises(ArchiveUnavailableError, match="Laboratory"):

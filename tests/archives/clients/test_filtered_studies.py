@@ -59,6 +59,7 @@ class Archive:
     asked: list[Asked] = field(default_factory=list)
     sends_modalities: bool = True
     universal_entity_id: str = ""
+    server: EmbeddedArchive | None = None  # for DIMSE
 
     def study(self, key: str) -> StoredStudy:
         return next(study for study in self.stored if study.key == key)
@@ -77,18 +78,18 @@ class Archive:
         self.asked.clear()
         if self.protocol == DICOMWEB:
             return await self._find_by_dicomweb(selection, method)
-        with Recording(self) as server:
-            endpoint = DimseEndpoint(
-                name="North",
-                host=server.host,
-                port=server.port,
-                called_ae_title=server.ae_title,
-            )
-            try:
-                client: ArchiveClient = DimseClient(endpoint)
-                return await getattr(client, method)(selection)
-            finally:
-                await close_connections()
+        assert self.server is not None
+        endpoint = DimseEndpoint(
+            name="North",
+            host=self.server.host,
+            port=self.server.port,
+            called_ae_title=self.server.ae_title,
+        )
+        try:
+            client: ArchiveClient = DimseClient(endpoint)
+            return await getattr(client, method)(selection)
+        finally:
+            await close_connections()
 
     async def _find_by_dicomweb(self, selection: Selection, method: str) -> Any:
         studies = [entity_of(each, self.universal_entity_id) for each in self.stored]
@@ -197,8 +198,13 @@ def index(dicom_files: DicomFiles, stored: tuple[StoredStudy, ...]) -> Index:
 @pytest.fixture(params=[DIMSE, DICOMWEB])
 def archive(
     request: pytest.FixtureRequest, index: Index, stored: tuple[StoredStudy, ...]
-) -> Archive:
-    return Archive(protocol=request.param, index=index, stored=stored)
+) -> Iterator[Archive]:
+    archive = Archive(protocol=request.param, index=index, stored=stored)
+    if request.param == DICOMWEB:
+        yield archive
+        return
+    with Recording(archive) as archive.server:
+        yield archive
 
 
 def of_patients(*patient_ids: str, **study_filter: Any) -> Selection:
@@ -474,7 +480,7 @@ BOUNDS = st.none() | st.sampled_from(
     most_recent=st.none() | st.integers(1, 2),
 )
 @settings(
-    max_examples=20,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
