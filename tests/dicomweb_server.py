@@ -176,12 +176,8 @@ class DicomWebServer:
 
     def _search(self, request: Request, parents: dict[str, str], level: str) -> Answer:
         behaviour = self.behaviour
-        if "includefield" in request.query and not behaviour.takes_include_fields:
-            return status(400)
-        if level != "studies" and not parents and not behaviour.is_relational:
-            return status(400)
-        if behaviour.refused_keys & request.keys.keys():
-            return status(400)
+        if code := self._refusal(request, parents, level):
+            return status(code)
         found = [
             match
             for match in _matches(self._rows(parents), level, behaviour)
@@ -198,7 +194,24 @@ class DicomWebServer:
         if not page:
             return content(behaviour.none_body, status=behaviour.none_status)
         has_more = behaviour.warns and start + len(page) < len(found)
+        page = [self._shown(match, request, level) for match in page]
         return self._json(page, {"Warning": '299 - "more"'} if has_more else {})
+
+    def _refusal(
+        self, request: Request, parents: dict[str, str], level: str
+    ) -> int | None:
+        """The status of a search that is not answered."""
+        behaviour = self.behaviour
+        is_refused = (
+            ("includefield" in request.query and not behaviour.takes_include_fields)
+            or (level != "studies" and not parents and not behaviour.is_relational)
+            or behaviour.refused_keys & request.keys.keys()
+        )
+        return 400 if is_refused else None
+
+    def _shown(self, match: dict, request: Request, level: str) -> dict:
+        """What of a match is sent."""
+        return match
 
     def _json(self, page: list[dict], headers: dict[str, str]) -> Answer:
         body = json.dumps(page).encode()
@@ -236,7 +249,7 @@ class DicomWebServer:
     def _retrieve(self, uid: str, *, is_multipart: bool) -> Answer:
         if not any(row[2].sop_instance_uid == uid for row in self._rows({})):
             return status(404)
-        file = dicom_file(uid)
+        file = self._file(uid)
         if not is_multipart:
             return content(file, media_type="application/dicom")
         length = (
@@ -250,6 +263,9 @@ class DicomWebServer:
         media_type = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
         body = head + file + f"\r\n--{BOUNDARY}--\r\n".encode()
         return content(body, media_type=media_type)
+
+    def _file(self, uid: str) -> bytes:
+        return dicom_file(uid)
 
     def _rows(self, parents: dict[str, str]) -> list[tuple[Study, Series, Instance]]:
         return [
@@ -381,10 +397,12 @@ def _study(study: Study, behaviour: Behaviour) -> dict:
         "00080020": _value("DA", study.study_date),
         "00080030": _value("TM", study.study_time),
         "00080050": _value("SH", study.accession_number),
+        "00080090": _name(study.referring_physician_name),
         "00081030": _value("LO", study.study_description),
         "00100010": _name(study.patient.patient_name),
         "00100020": _value("LO", study.patient.patient_id),
         "00100021": _value("LO", study.patient.issuer_of_patient_id),
+        "00100040": _value("CS", study.patient.patient_sex),
         **_qualifiers(study.patient.universal_entity_id),
         "00100030": _value("DA", study.patient.patient_birth_date),
         "0020000D": _value("UI", study.study_instance_uid),

@@ -39,6 +39,7 @@ class ArchiveMemory:
     study_limit: int | None = None  # where the archive cuts without saying so
     takes_uid_lists: bool = True
     takes_include_fields: bool = True
+    accepted: str = ""  # what an image was last asked for as, and sent
     _choices: int = 0
 
     def order(self, expected: int | None) -> list[Resource]:

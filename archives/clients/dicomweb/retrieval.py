@@ -7,6 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
 from archives.clients.base import DicomWebEndpoint
+from archives.clients.dicomweb.memory import memory_of
 from archives.clients.dicomweb.multipart import (
     MalformedMultipartError,
     PartReader,
@@ -62,13 +63,19 @@ async def retrieve_instance(
 async def _found(
     http: HttpSession, identifier: InstanceIdentifier
 ) -> AsyncIterator[HttpAnswer]:
-    """The first answer that is not 406, the ways of asking being tried in turn."""
+    """The first answer that is not 406, the ways of asking being tried in turn.
+
+    The way that worked last comes first.
+    """
     url, accepted = _resource(http.endpoint, identifier)
-    for accept in accepted:
+    memory = memory_of(http.endpoint.url)
+    ways = sorted(accepted, key=lambda accept: accept != memory.accepted)
+    for accept in ways:
         async with http.get(url, accept=accept, accept_encoding="identity") as answer:
-            if answer.status == 406 and accept != accepted[-1]:
+            if answer.status == 406 and accept != ways[-1]:
                 continue
             _raise_for_status(answer.status, http.name)
+            memory.accepted = accept
             yield answer
             return
 

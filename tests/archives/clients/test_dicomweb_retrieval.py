@@ -208,3 +208,26 @@ def test_retrieve_instance_closes_the_stream_when_it_is_left():
             await asyncio.wait_for(server.disconnected.wait(), 5)
 
     asyncio.run(main())
+
+
+def test_form_that_was_sent_is_asked_for_first_the_next_time():
+    async def main() -> list[str]:
+        async with serving(STUDY) as (client, server):
+
+            async def answer(writer: asyncio.StreamWriter) -> None:
+                accept = server.requests[-1].headers["accept"]
+                is_single = accept.startswith("application/dicom")
+                file = content(FILE, media_type="application/dicom")
+                await (file if is_single else status(406))(writer)
+
+            server.answer_with("*/instances/*", answer)
+            for _ in range(3):
+                async with client.retrieve_instance(FIRST) as stream:
+                    assert b"".join([piece async for piece in stream]) == FILE
+            return [request.headers["accept"] for request in server.requests]
+
+    asked = asyncio.run(main())
+
+    single = [accept for accept in asked if accept.startswith("application/dicom")]
+    assert len(single) == 3
+    assert len(asked) == 5
