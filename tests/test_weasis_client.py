@@ -17,7 +17,7 @@ from pydicom.data import get_testdata_file
 
 from tests.dicom_files import DicomFiles, StoredStudy
 from tests.weasis_client import WeasisClient, open_uri
-from tests.weasis_http import DownloadError
+from tests.weasis_http import JDK_ACCEPT, DownloadError
 from tests.weasis_manifest import Explorer, ManifestError, ManifestReader
 from tests.weasis_uri import WeasisError, parse_uri, split_configuration, split_words
 
@@ -625,6 +625,45 @@ def test_client_takes_wado_rs_per_instance(site: Site) -> None:
     ]
     assert site.seen[-1][1]["Accept"].startswith("multipart/related;")
     assert "not DICOM" in str(open_uri(get(site), "4.6.6").images[UID])
+
+
+def test_client_takes_parts_for_a_file_where_it_overwrites_tags(site: Site) -> None:
+    path = f"/studies/1.2/series/1.2.3/instances/{UID}"
+    instance = f'<Instance SOPInstanceUID="{UID}" DirectDownloadFile="{path}"/>'
+    query = 'queryMode="DICOM_WEB" overrideDicomTagsList="0x00100010"'
+    text = manifest(site, instance, query=query, base="/rs")
+    site.pages = {"/m/1": page(text), f"/rs{path}": multipart(CT_SMALL)}
+
+    assert "not DICOM" in str(open_uri(get(site)).images[UID])
+
+
+@pytest.mark.parametrize(
+    ("version", "accept"), [("4.7.2", "application/json"), ("4.7.1", JDK_ACCEPT)]
+)
+def test_client_asks_for_json_where_it_is_told_to(
+    site: Site, version: str, accept: str
+) -> None:
+    site.pages = {"/m/1": page(manifest(site)), "/wado": page(CT_SMALL)}
+    command = f'$dicom:get -w "{site.url}/m/1"'
+
+    open_uri(
+        weasis_uri(command, '$weasis:config pro="weasis.manifest.accept json"'), version
+    )
+
+    assert site.seen[0][1]["Accept"] == accept
+
+
+def test_client_repeats_parameters_where_it_is_told_to(site: Site) -> None:
+    site.pages = {"/rs/studies": qido()}
+    command = f'$dicom:rs --url "{site.url}/rs" -r "studyUID=1.2" --query-ext "&a=b"'
+
+    open_uri(
+        weasis_uri('$weasis:config pro="dicom.qido.query.multi.params true"', command)
+    )
+
+    query = parse_qs(urlsplit(site.seen[0][0]).query)
+    assert len(query["includefield"]) == 13
+    assert query["a"] == ["b"]
 
 
 def test_client_refuses_a_multipart_without_its_end(site: Site) -> None:

@@ -99,6 +99,13 @@ def patient_query(value: str) -> str:
     return f"{query}&00100021={issuer}" if issuer else query
 
 
+def repeated_fields(url: str) -> str:
+    """With ``dicom.qido.query.multi.params``: each field in a parameter of its own."""
+    start, key, fields = url.partition("&includefield=")
+    listed, separator, rest = fields.partition("&")
+    return f"{start}{key}{listed.replace(',', key)}{separator}{rest}"
+
+
 def qido_value(found: dict[str, Any], tag: str) -> str:
     values = found.get(tag, {}).get("Value") or [""]
     value = values[0]

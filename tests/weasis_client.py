@@ -30,6 +30,7 @@ from tests.weasis_addresses import (
     image_url,
     patient_query,
     qido_value,
+    repeated_fields,
     request_paths,
     thumbnail_urls,
 )
@@ -75,6 +76,7 @@ class WeasisClient:
         self.http = HttpClient(self.version, self.user)
         self.result = Result(Launch([]))
         self._seen: set[str] = set()
+        self._repeats_fields = False
 
     def open(self, uri: str) -> Result:
         """Run the commands of a URI in their order, to the last image."""
@@ -83,6 +85,10 @@ class WeasisClient:
         if timeout.isdecimal():
             self.http.read_timeout = int(timeout) / 1000
         self.http.user = launch.properties.get("weasis.user", self.user)
+        accepted = launch.properties.get("weasis.manifest.accept")
+        self.http.wants_json = accepted == "json"
+        repeats = launch.properties.get("dicom.qido.query.multi.params")
+        self._repeats_fields = repeats == "true"
         self.result = Result(launch, self.explorer.patients, self.explorer.messages)
         self.result.requests = self.http.requests
         self.result.warnings = self.explorer.warnings
@@ -241,6 +247,8 @@ class WeasisClient:
     ) -> list[dict[str, Any]]:
         """Errors are only logged by Weasis: the user sees nothing."""
         sent = {**headers, **(request_headers(wado) if wado else {})}
+        if self._repeats_fields:
+            url = repeated_fields(url)
         try:
             answer = self.http.get("query", url, sent)
             if answer.status != 200:
@@ -282,7 +290,8 @@ class WeasisClient:
         try:
             answer = self.http.get_ok("image", image_url(series, instance), headers)
             content = answer.body
-            if series.wado.is_dicom_web:
+            # Tags are overwritten in what is taken for a file, parts or not.
+            if series.wado.is_dicom_web and not series.wado.overrides_tags:
                 parts = split_multipart(answer)
                 if len(parts) != 1:
                     raise DownloadError(f"{len(parts)} parts instead of one")

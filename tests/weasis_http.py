@@ -62,6 +62,7 @@ class HttpClient:
     version: tuple[int, ...] = (4, 7, 2)
     user: str = ""
     profile: str = ""
+    wants_json: bool = False
     read_timeout: float = 15.0
     requests: list[Request] = field(default_factory=list)
     _idle: dict[tuple[str, str], queue.LifoQueue[HTTPConnection]] = field(
@@ -86,7 +87,8 @@ class HttpClient:
         """``HttpURLConnection``: 7 s to connect, 30 s between bytes, any 2xx."""
         headers = {"Accept": JDK_ACCEPT, **self.identity}
         if self.version >= (4, 7, 2):
-            headers |= {"Accept": "application/xml", "Accept-Encoding": "gzip"}
+            kind = "json" if self.wants_json else "xml"
+            headers |= {"Accept": f"application/{kind}", "Accept-Encoding": "gzip"}
         for _ in range(8):
             answer = self._exchange(
                 "manifest", url, headers, connect=7, read=2 * self.read_timeout

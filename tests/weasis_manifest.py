@@ -47,6 +47,7 @@ class WadoParameters:
     is_series_retrieve: bool = False
     require_only_sop_instance_uid: bool = False
     additional_parameters: str = ""
+    overrides_tags: bool = False
     web_login: str = ""
     http_tags: dict[str, str] = field(default_factory=dict)
 
@@ -197,6 +198,7 @@ class ManifestReader:
             ).lower()
             == "true",
             additional_parameters=attributes.get(spelling, ""),
+            overrides_tags=bool(attributes.get("overrideDicomTagsList")),
         )
         if "webLogin" in attributes:
             self._wado.web_login = f"Basic {attributes['webLogin']}"
