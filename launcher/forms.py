@@ -79,23 +79,21 @@ class LaunchPreviewForm(forms.Form):
     kind = forms.ChoiceField(
         label="If it is only an identifier",
         required=False,
-        choices=[
-            ("", "A UID is of a study, all else is a Patient ID"),
-            *Identifier.choices,
-        ],
+        choices=[("", "Recognise it"), *Identifier.choices],
         widget=Select,
+        help_text="A UID is taken for that of a study, all else for a Patient ID.",
     )
     archive = forms.ModelChoiceField(
         Archive.objects.none(),
         required=False,
-        empty_label="Those the launch or its template names",
+        empty_label="As the launch says",
         to_field_name="slug",
         widget=Select,
     )
     template = forms.ModelChoiceField(
         LaunchTemplate.objects.all(),
         required=False,
-        empty_label="As the launch, its viewer or the rules say",
+        empty_label="As the launch or a rule says",
         to_field_name="slug",
         widget=Select,
     )
@@ -119,7 +117,7 @@ class LaunchPreviewForm(forms.Form):
     def __init__(
         self, *args: Any, archives: ArchiveQuerySet | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(*args, label_suffix="", **kwargs)
+        super().__init__(*args, **{"label_suffix": "", **kwargs})
         if archives is not None:
             self.fields["archive"].queryset = archives  # type: ignore[attr-defined]
 
@@ -179,7 +177,7 @@ class UrlBuilderForm(forms.Form):
         may_sign: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, label_suffix="", **kwargs)
+        super().__init__(*args, **{"label_suffix": "", **kwargs})
         if archives is not None:
             self.fields["archives"].queryset = archives  # type: ignore[attr-defined]
         if may_sign:

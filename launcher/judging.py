@@ -36,6 +36,7 @@ from launcher.iid import IidRequest, UnsatisfiableError
 from launcher.lookup import Lookup
 from launcher.models import ApiClient, DateMeaning, LaunchTemplate, Viewer
 from launcher.refusals import Findings
+from launcher.routing import Route
 
 _FOR_VIEWERS: Final = frozenset(("viewer", "user", "host", "pro", "arg", "cdb", "wcfg"))
 
@@ -63,7 +64,8 @@ class LaunchRequest:
 class Judged:
     """A request that is in order.
 
-    ``template`` is ``None`` as long as it depends on the modalities of the studies.
+    ``template`` is ``None`` as long as it depends on the modalities of the studies;
+    ``why`` is a sentence on why it is this one.
     """
 
     request: LaunchRequest
@@ -73,6 +75,7 @@ class Judged:
     author: ApiClient | None = None
     iid: IidRequest | None = None
     template: LaunchTemplate | None = None
+    why: str = ""
 
     @property
     def viewer(self) -> Viewer | None:
@@ -197,20 +200,19 @@ def _check_names(findings: Findings, caller: Caller, parameters: Parameters) -> 
             template_named(templates.pop())
 
 
-def _route_now(judged: Judged) -> LaunchTemplate | None:
-    """The template, unless it depends on the modalities of the studies."""
+def _route_now(judged: Judged) -> Route | None:
+    """The route, unless it depends on the modalities of the studies."""
     request, criteria = judged.request, judged.criteria
     if request.needs_manifest:
-        return template_named(criteria.template)
+        return Route(template=template_named(criteria.template), why="")
     with _viewer_type(judged):
-        route = routing.choose_without_modalities(
+        return routing.choose_without_modalities(
             template=criteria.template,
             viewer=criteria.viewer,
             archives=judged.archives,
             user=request.caller.user,
             address=request.address,
         )
-    return route.template if route else None
 
 
 def routed(judged: Judged, found: Lookup | None) -> Judged:
@@ -223,7 +225,7 @@ def routed(judged: Judged, found: Lookup | None) -> Judged:
         address=judged.request.address,
         modalities=found.modalities if found else None,
     )
-    return _with_template(judged, route.template)
+    return _with_template(judged, route)
 
 
 @contextmanager
@@ -237,9 +239,9 @@ def _viewer_type(judged: Judged) -> Iterator[None]:
         raise
 
 
-def _with_template(judged: Judged, template: LaunchTemplate) -> Judged:
+def _with_template(judged: Judged, route: Route) -> Judged:
     """With its template, and all that it says; raises ``CriteriaError``."""
-    archives = judged.archives
+    archives, template = judged.archives, route.template
     if template.pk and not judged.criteria.archives:
         own = set(template.archives.values_list("pk", flat=True))
         archives = tuple(one for one in archives if not own or one.pk in own)
@@ -259,4 +261,10 @@ def _with_template(judged: Judged, template: LaunchTemplate) -> Judged:
                 compression_rate=template.compression_rate,
             )
     findings.raise_all()
-    return replace(judged, criteria=criteria, archives=archives, template=template)
+    return replace(
+        judged,
+        criteria=criteria,
+        archives=archives,
+        template=template,
+        why=route.why,
+    )

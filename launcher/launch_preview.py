@@ -10,12 +10,12 @@ from urllib.parse import parse_qsl
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.utils import timezone
 
+from archives.entities import Study
 from archives.errors import ArchiveError
 from archives.models import Archive
-from launcher import background, delivery, routing, weasis
-from launcher.callers import Caller, archives_named
+from launcher import background, delivery, weasis
+from launcher.callers import Caller
 from launcher.collect import ArchivePlan, BuildPlan, ask
 from launcher.criteria import (
     PATIENT_ID,
@@ -23,11 +23,13 @@ from launcher.criteria import (
     CriteriaError,
     LaunchCriteria,
     Problem,
-    parse,
 )
 from launcher.identifiers import unique_identifier
+from launcher.judging import Judged, LaunchRequest, Question, judge, routed
+from launcher.lookup import Lookup
 from launcher.models import ArchiveOutcome, LaunchTemplate, Viewer
 from launcher.models.templates import Start
+from launcher.refusals import RefusedError
 from launcher.retrieval import Version
 from launcher.store import Answer, Collected
 
@@ -37,14 +39,26 @@ MAXIMUM_SECONDS: Final = 20.0
 MAXIMUM_MANIFEST: Final = 200_000
 PLACEHOLDER: Final = "the-token-of-the-launch"
 
+_IID: Final = "IHEInvokeImageDisplay"
+_WHEN: Final = {
+    Question.NOTHING: "The viewer starts at once, while the archives are asked.",
+    Question.WHETHER: "The archives are asked before the viewer starts, and it does not "
+    "start if none of them has a study.",
+    Question.WHICH: "The archives are asked before the viewer starts: which viewer, or "
+    "its address, depends on their answers.",
+}
 _TAG = re.compile(rb"<(?P<end>/)?[^<>]*?(?P<empty>/)?>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What the administrator asks. Empty parts are for the launch itself to say."""
+class Pasted:
+    """What an administrator wants to try. Empty parts are for the launch itself to say.
 
-    parameters: tuple[tuple[str, str], ...]
+    ``kind`` is the parameter a bare identifier is for.
+    """
+
+    text: str
+    kind: str = ""
     archive: str = ""
     template: str = ""
     version: Version | None = None
@@ -74,6 +88,7 @@ class LaunchPreview:
     problems: tuple[Problem, ...] = ()
     template: LaunchTemplate | None = None
     why_template: str = ""
+    when: str = ""
     start: Start | None = None
     viewer_url: str = ""
     viewer_problem: str = ""
@@ -98,80 +113,67 @@ class LaunchPreview:
         return weasis.MAXIMUM_URI_LENGTH
 
 
-def read_parameters(text: str, kind: str = "") -> tuple[tuple[str, str], ...]:
+def read_parameters(text: str, kind: str = "") -> list[tuple[str, str]]:
     """The parameters of a launch URL, of its query string, or of a bare identifier.
 
-    ``kind`` is the parameter a bare identifier is for; without it, what looks like a UID
-    is a study, and everything else a patient.
+    Without a kind, what looks like a UID is a study, and everything else a patient.
     """
     text = text.strip()
     if kind:
-        return ((kind, text),)
+        return [(kind, text)]
     if "=" in text:
         query = text.partition("?")[2] or text
-        return tuple(parse_qsl(query.partition("#")[0], keep_blank_values=True))
+        return parse_qsl(query.partition("#")[0], keep_blank_values=True)
     try:
-        return ((STUDY_UID, unique_identifier(text)),)
+        return [(STUDY_UID, unique_identifier(text))]
     except ValueError:
-        return ((PATIENT_ID, text),)
+        return [(PATIENT_ID, text)]
 
 
-def preview_launch(question: Question) -> LaunchPreview:
-    """Ask the archives as a launch would, with a deadline, and store nothing."""
+def preview_launch(pasted: Pasted) -> LaunchPreview:
+    """Judge and ask as a launch would, with a deadline, and store nothing."""
     try:
-        return _preview(question)
-    except CriteriaError as error:
+        return _preview(pasted)
+    except (CriteriaError, RefusedError) as error:
         return LaunchPreview(problems=error.problems)
 
 
-def _preview(question: Question) -> LaunchPreview:
-    criteria = _read(question, "ihe")
-    archives = _archives(question, criteria, None)
-    answers = _ask(criteria, archives)
-    route = routing.choose(
-        template=question.template or criteria.template,
-        viewer=criteria.viewer,
-        archives=archives,
-        user=question.user,
-        address=question.address,
-        modalities=_modalities(answers),
-    )
-    template = route.template
-    wanted = _archives(question, criteria, template)
-    dated = _read(question, template.date_meaning)
-    if wanted != archives or dated != criteria:
-        archives, criteria = wanted, dated
-        answers = _ask(criteria, archives)
+def _preview(pasted: Pasted) -> LaunchPreview:
+    judged = judge(_request(pasted))
+    question, asked = judged.question, judged.archives
+    answers = _ask(judged.criteria, asked)
+    if judged.template is None:
+        judged = routed(judged, _lookup(asked, answers))
+    template = judged.template or LaunchTemplate.objects.default()
     found = LaunchPreview(
         template=template,
-        why_template=route.why,
-        rows=tuple(_rows(archives, answers, template, question.version)),
+        why_template=judged.why,
+        when=_WHEN[question],
+        rows=tuple(_rows(judged.archives, answers, template, pasted.version)),
     )
     if template.viewer:
-        return _with_viewer(found, template.viewer, criteria, archives, answers)
-    template.check_extras(criteria.extras)
+        return _with_viewer(found, template.viewer, judged, answers)
     url = weasis.example_manifest_url(settings.VIEWERHUB_PUBLIC_URL)
-    start = template.start(url, criteria.selection, archives, criteria.extras)
+    criteria = judged.criteria
+    start = template.start(url, criteria.selection, judged.archives, criteria.extras)
     found = replace(found, start=start)
     if start.mode == LaunchTemplate.Mode.DICOM_RS:
         return found
-    sent = _delivery(template, criteria, archives)
-    return _with_manifest(found, sent, answers, question.version)
+    sent = _delivery(template, criteria, judged.archives)
+    return _with_manifest(found, sent, answers, pasted.version)
 
 
-def _read(question: Question, date_meaning: str) -> LaunchCriteria:
-    zone = timezone.get_default_timezone()
-    return parse(question.parameters, zone=zone, date_meaning=date_meaning)
-
-
-def _archives(
-    question: Question, criteria: LaunchCriteria, template: LaunchTemplate | None
-) -> list[Archive]:
-    slugs = (question.archive,) if question.archive else criteria.archives
-    is_stored = template is not None and template.pk is not None
-    caller = Caller(user=question.user)
-    return archives_named(
-        slugs, caller, template if is_stored else None, field="archive"
+def _request(pasted: Pasted) -> LaunchRequest:
+    """What the launch would send, with what was chosen instead of what it says."""
+    chosen = {"archive": pasted.archive, "template": pasted.template}
+    chosen = {name: value for name, value in chosen.items() if value}
+    parameters = read_parameters(pasted.text, pasted.kind)
+    kept = [(name, value) for name, value in parameters if name not in chosen]
+    return LaunchRequest(
+        parameters=[*kept, *chosen.items()],
+        caller=Caller(user=pasted.user),
+        address=pasted.address,
+        is_iid=_IID in pasted.text.partition("?")[0],
     )
 
 
@@ -193,13 +195,20 @@ def _plan(archive: Archive) -> ArchivePlan:
     return ArchivePlan(archive_id=archive.pk, name=archive.name, endpoint=endpoint)
 
 
-def _modalities(answers: Mapping[int, Answer]) -> frozenset[str]:
-    return frozenset(
-        series.modality
-        for answer in answers.values()
-        for study in answer.studies
-        for series in study.series
+def _lookup(archives: Sequence[Archive], answers: Mapping[int, Answer]) -> Lookup:
+    """What a launch would have found in time, if it had to ask."""
+    return Lookup(
+        answers={
+            archive: tuple(map(_with_modalities, answers[archive.pk].studies))
+            for archive in archives
+        }
     )
+
+
+def _with_modalities(study: Study) -> Study:
+    """A build does not ask for Modalities in Study: it has every series."""
+    modalities = dict.fromkeys(series.modality for series in study.series)
+    return replace(study, modalities_in_study=tuple(modalities))
 
 
 def _rows(
@@ -233,23 +242,16 @@ def _rows(
 def _with_viewer(
     found: LaunchPreview,
     viewer: Viewer,
-    criteria: LaunchCriteria,
-    archives: Sequence[Archive],
+    judged: Judged,
     answers: Mapping[int, Answer],
 ) -> LaunchPreview:
-    studies = {
-        study.study_instance_uid: study
-        for answer in answers.values()
-        for study in answer.studies
-    }
-    holders = [archive for archive in archives if answers[archive.pk].studies]
+    selection, user = judged.criteria.selection, judged.criteria.extras.user
+    lookup = _lookup(judged.archives, answers)
     try:
-        url = viewer.address(
-            criteria.selection,
-            holders,
-            tuple(studies.values()),
-            user=criteria.extras.user,
-        )
+        if viewer.must_ask(selection, judged.archives):
+            url = viewer.address(selection, lookup.holders(), lookup.studies, user=user)
+        else:
+            url = viewer.address(selection, judged.archives, user=user)
     except weasis.NotCarriableError as error:
         return replace(found, viewer_problem=str(error))
     return replace(found, viewer_url=url)

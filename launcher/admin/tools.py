@@ -18,9 +18,8 @@ from launcher.admin.base import BaseAdmin
 from launcher.forms import LaunchPreviewForm, UrlBuilderForm
 from launcher.launch_preview import (
     LaunchPreview,
-    Question,
+    Pasted,
     preview_launch,
-    read_parameters,
 )
 from launcher.url_builder import Form, Signer, Wanted, forms_of
 
@@ -70,7 +69,7 @@ class LaunchTools(BaseAdmin):
         form = LaunchPreviewForm(data, archives=_archives(request))
         preview: LaunchPreview | None = None
         if form.is_valid():
-            preview = preview_launch(_question(request, form))
+            preview = preview_launch(_pasted(request, form))
         return self._page(
             request,
             "launch_preview",
@@ -98,11 +97,12 @@ def _archives(request: HttpRequest) -> ArchiveQuerySet:
     return Archive.objects.usable_by(request.user)
 
 
-def _question(request: HttpRequest, form: LaunchPreviewForm) -> Question:
+def _pasted(request: HttpRequest, form: LaunchPreviewForm) -> Pasted:
     data = form.cleaned_data
     user = request.user if isinstance(request.user, User) else None
-    return Question(
-        parameters=read_parameters(data["text"], data["kind"]),
+    return Pasted(
+        text=data["text"],
+        kind=data["kind"],
         archive=data["archive"].slug if data["archive"] else "",
         template=data["template"].slug if data["template"] else "",
         version=form.get_version(),

@@ -217,6 +217,29 @@ def test_preview_reads_a_whole_launch_url(admin_client, main, settings):
     assert '<code>$dicom:close -p "DEMO-1"</code>' in page
 
 
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("/weasis?patientID=DEMO-1", "The viewer starts at once"),
+        (
+            "/IHEInvokeImageDisplay?requestType=PATIENT&patientID=DEMO-1",
+            "it does not start if none of them has a study",
+        ),
+    ],
+)
+def test_preview_says_when_the_archives_are_asked(
+    admin_client, main, address, sentence
+):
+    assert sentence in text(preview(admin_client, f"{HUB}{address}"))
+
+
+def test_preview_refuses_identifiers_the_archive_does_not_take(admin_client, main):
+    main.identifiers = ["studyUID"]
+    main.save()
+
+    assert "would refuse" in text(preview(admin_client, "DEMO-1"))
+
+
 def test_preview_applies_rules_to_the_modalities_found(admin_client, main):
     template = LaunchTemplate.objects.create(name="Slices", slug="slices")
     rule = ViewerRule.objects.create(name="CT", template=template, modalities="CT")

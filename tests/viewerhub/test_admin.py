@@ -118,7 +118,11 @@ def test_administration_works_without_unfold():
         for name, value in os.environ.items()
         if not name.startswith(("PYTEST", "VIEWERHUB", "DATABASE_URL"))
     }
-    tests = ["archives/test_admin.py", "launcher/test_admin.py"]
+    tests = [
+        "archives/test_admin.py",
+        "launcher/test_admin.py",
+        "launcher/test_admin_tools.py",
+    ]
 
     run = subprocess.run(
         [
