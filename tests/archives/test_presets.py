@@ -1,12 +1,18 @@
 """The table of products: complete, and in agreement with the settings of an archive."""
 
+import re
+import shlex
+from pathlib import Path
+from urllib.parse import unquote
+
 import pytest
 
 from archives.clients.base import HttpAuthentication
-from archives.entities import Selection
+from archives.entities import PatientIdentifier, Selection
+from archives.management.commands.add_archive import Command
 from archives.models import Archive
 from archives.presets import DICOMWEB, DIMSE, PRESETS, LaunchMode, offering
-from launcher.weasis import RsArchive, decode, open_dicom_rs
+from launcher.weasis import RsArchive, open_dicom_rs
 
 FIELDS = {field.name for field in Archive._meta.get_fields()}
 DIMSE_PRODUCTS = [preset.slug for preset in offering(DIMSE)]
@@ -76,37 +82,121 @@ def test_products_that_want_a_password_are_not_opened_by_dicom_rs():
             assert LaunchMode.DICOM_RS not in preset.launch_modes
 
 
-STUDY = "1.3.6.1.4.1.14519.5.2.1.4429.7055.198257099234774234268879426857"
-RS_LINES = {
-    "dcm4chee": (
-        '$dicom:rs --url "{url}" -r "studyUID={study}" '
-        '--query-ext "&includedefaults=false" -H "Authorization: Bearer T"'
+# The documentation
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "archives.md").read_text()
+SECTIONS = dict(
+    section.split("\n", 1) for section in re.split(r"^## ", DOCUMENT, flags=re.M)[1:]
+)
+RS_PRODUCTS = [slug for slug in DICOMWEB_PRODUCTS if slug != "healthimaging"]
+
+
+def test_every_product_has_a_section_in_the_same_order():
+    assert list(SECTIONS) == [preset.name for preset in PRESETS.values()]
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.slug)
+def test_documented_commands_register_the_product(preset):
+    lines = re.findall(r"^manage.py add_archive (.+)$", SECTIONS[preset.name], re.M)
+    parser = Command().create_parser("manage.py", "add_archive")
+
+    parsed = [parser.parse_args(shlex.split(line)) for line in lines]
+
+    assert all(options.product == preset.slug for options in parsed)
+    assert [bool(options.dicomweb) for options in parsed] == [
+        protocol == DICOMWEB for protocol in preset.protocols
+    ]
+    for options in parsed:
+        if options.dicomweb:
+            assert options.dicomweb == preset.url
+            assert options.bearer is (preset.authentication == "bearer")
+            assert bool(options.basic) is (preset.authentication == "basic")
+        elif preset.called_ae_title:
+            assert options.dimse.startswith(f"{preset.called_ae_title}@")
+            assert options.dimse.endswith(f":{preset.port}")
+
+
+@pytest.mark.parametrize("slug", RS_PRODUCTS)
+def test_documented_dicom_rs_command_is_what_weasis_gets(slug):
+    preset = PRESETS[slug]
+    (line,) = re.findall(r"^(\$.+)$", SECTIONS[preset.name], re.M)
+    asked = RsArchive(preset.url, preset.query_extension, preset.repeats_parameters)
+    is_secured = preset.authentication is HttpAuthentication.BEARER
+    headers = [("Authorization", "Bearer TOKEN")] if is_secured else []
+
+    uri = open_dicom_rs(
+        [asked], Selection(study_instance_uids=("1.2.3",)), headers=headers
+    )
+
+    assert unquote(uri) == f"weasis://?{line}"
+
+
+# The examples of Weasis's own documentation, character for character
+
+PATIENT = Selection(patients=(PatientIdentifier(patient_id="ozp00SjY2xG"),))
+CHEST_UID = "1.3.6.1.4.1.11129.5.5.184301693334578016850836775758484230512396"
+CHEST = Selection(study_instance_uids=(CHEST_UID,))
+PROSTATE_UID = "1.3.6.1.4.1.14519.5.2.1.4429.7055.198257099234774234268879426857"
+PROSTATE = Selection(study_instance_uids=(PROSTATE_UID,))
+DCM4CHEE_URL = "https://pacs2.test.com:8443/dcm4chee-arc/aets/DCM4CHEE/rs"
+GOOGLE_URL = (
+    "https://healthcare.googleapis.com/v1beta1/projects/chc-nih-chest-xray/locations/"
+    "us-central1/datasets/nih-chest-xray/dicomStores/nih-chest-xray/dicomWeb"
+)
+EXAMPLES = {
+    "dcm4chee, patient": (
+        DCM4CHEE_URL,
+        PATIENT,
+        f'$dicom:rs --url "{DCM4CHEE_URL}" -r "patientID=ozp00SjY2xG" '
+        '--query-ext "&includedefaults=false" -H "Authorization: Bearer token"',
     ),
-    "orthanc": '$dicom:rs --url "{url}" -r "studyUID={study}"',
+    "dcm4chee, study": (
+        DCM4CHEE_URL,
+        CHEST,
+        f'$dicom:rs --url "{DCM4CHEE_URL}" -r "studyUID={CHEST_UID}" '
+        '--query-ext "&includedefaults=false" -H "Authorization: Bearer token"',
+    ),
+    "orthanc": (
+        "https://demo.orthanc-server.com/dicom-web",
+        PATIENT,
+        '$dicom:rs --url "https://demo.orthanc-server.com/dicom-web" '
+        '-r "patientID=ozp00SjY2xG"',
+    ),
     "google": (
+        GOOGLE_URL,
+        CHEST,
         '$weasis:config pro="dicom.qido.query.multi.params true" '
-        '$dicom:rs --url "{url}" -r "studyUID={study}" -H "Authorization: Bearer T"'
+        f'$dicom:rs --url "{GOOGLE_URL}" -r "studyUID={CHEST_UID}" '
+        '-H "Authorization: Bearer token"',
     ),
-    "azure": (
-        '$weasis:config pro="dicom.qido.query.multi.params true" '
-        '$dicom:rs --url "{url}" -r "studyUID={study}" -H "Authorization: Bearer T"'
+    "dicomcloud": (
+        "https://dicomcloud.azurewebsites.net/api",
+        PROSTATE,
+        '$dicom:rs --url "https://dicomcloud.azurewebsites.net/api" '
+        f'-r "studyUID={PROSTATE_UID}"',
     ),
-    "dicomcloud": '$dicom:rs --url "{url}" -r "studyUID={study}"',
     "kheops": (
-        '$dicom:rs --url "{url}" -r "studyUID={study}" -H "Authorization: Bearer T"'
+        "https://demo.kheops.online/api",
+        PROSTATE,
+        '$dicom:rs --url "https://demo.kheops.online/api" '
+        f'-r "studyUID={PROSTATE_UID}" -H "Authorization: Bearer token"',
     ),
-    "healthimaging-proxy": '$dicom:rs --url "{url}" -r "studyUID={study}"',
+    "healthimaging-proxy": (
+        "http://proxy.example.org:8080/aetitle",
+        PROSTATE,
+        '$dicom:rs --url "http://proxy.example.org:8080/aetitle" '
+        f'-r "studyUID={PROSTATE_UID}"',
+    ),
 }
 
 
-@pytest.mark.parametrize("slug", RS_LINES)
-def test_dicom_rs_command_is_that_of_the_integration_page(slug):
-    preset, line = PRESETS[slug], RS_LINES[slug]
-    asked = RsArchive(preset.url, preset.query_extension, preset.repeats_parameters)
-    headers = [("Authorization", "Bearer T")] if "-H" in line else []
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_dicom_rs_example_of_weasis_is_made_from_the_preset(example):
+    url, selection, line = EXAMPLES[example]
+    preset = PRESETS[example.partition(",")[0]]
+    asked = RsArchive(url, preset.query_extension, preset.repeats_parameters)
+    headers = [("Authorization", "Bearer token")] if "-H" in line else []
 
-    uri = open_dicom_rs(
-        [asked], Selection(study_instance_uids=(STUDY,)), headers=headers
-    )
+    uri = open_dicom_rs([asked], selection, headers=headers)
 
-    assert " ".join(decode(uri)) == line.format(url=preset.url, study=STUDY)
+    assert unquote(uri) == f"weasis://?{line}"
