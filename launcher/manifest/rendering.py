@@ -90,9 +90,16 @@ def _arc_query_attributes(arc_query: ArcQuery) -> dict[str, str]:
 def _append(parent: etree._Element, tag: str, **attributes: str) -> etree._Element:
     """A child with the attributes that are not empty, without what XML can't hold."""
     present = {
-        name: _NOT_XML.sub("", value) for name, value in attributes.items() if value
+        # Most values are plain: asking that is faster than looking for what is not.
+        name: value if value.isprintable() and value.isascii() else _clean(value)
+        for name, value in attributes.items()
+        if value
     }
     return etree.SubElement(parent, tag, present)
+
+
+def _clean(value: str) -> str:
+    return _NOT_XML.sub("", value)
 
 
 def _append_patient(
