@@ -73,16 +73,24 @@ async def collect(plan: BuildPlan) -> tuple[Answer, ...] | None:
                     for archive in plan.archives
                 )
             )
-            answers = await _keep_newest(plan, asked)
+            answers = _newest(plan, asked)
+            for before, answer in zip(asked, answers, strict=True):
+                if answer is not before:
+                    await store.save_answer(plan.build_id, answer)
         finally:
             heartbeat.cancel()
         await store.finish(plan.build_id)
         return answers
 
 
-async def _keep_newest(
-    plan: BuildPlan, answers: Sequence[Answer]
-) -> tuple[Answer, ...]:
+async def ask(plan: BuildPlan) -> tuple[Answer, ...]:
+    """The same answers without a lease, and without keeping any of them."""
+    pulse = _Pulse()
+    asking = (_ask(plan, archive, pulse) for archive in plan.archives)
+    return _newest(plan, await asyncio.gather(*asking))
+
+
+def _newest(plan: BuildPlan, answers: Sequence[Answer]) -> tuple[Answer, ...]:
     """Where the newest studies are wanted, those over all archives: each knew its own."""
     number = plan.selection.study_filter.most_recent
     if number is None:
@@ -95,16 +103,8 @@ async def _keep_newest(
         if len(studies) < len(answer.studies):
             state = answer.state if studies or answer.state != "ok" else "empty"
             answer = replace(answer, studies=studies, state=state)
-            await store.save_answer(plan.build_id, answer)
         kept.append(answer)
     return tuple(kept)
-
-
-async def ask(plan: BuildPlan) -> tuple[Answer, ...]:
-    """What every archive answers, without keeping any of it."""
-    pulse = _Pulse()
-    asking = (_ask(plan, archive, pulse) for archive in plan.archives)
-    return tuple(await asyncio.gather(*asking))
 
 
 async def _known_or_asked(

@@ -286,6 +286,21 @@ def test_preview_shows_an_archive_that_is_down(admin_client, main):
     assert '<Patient PatientID="DEMO-1"' in page
 
 
+def test_preview_keeps_the_newest_study_of_all_archives(
+    admin_client, main, dicom_files
+):
+    prior = dicom_files.study("ct-prior")
+    with EmbeddedArchive(dicom_files.paths([prior])) as older:
+        make_dimse_archive(older, name="Old PACS", slug="old")
+        what = "patientID=DEMO-1&mostRecentResults=1"
+
+        page = text(preview(admin_client, what))
+
+    assert page.count("<Study ") == 1
+    assert 'StudyDate="20260303"' in page
+    assert "Nothing found" in page
+
+
 @pytest.mark.parametrize(
     ("what", "problem"),
     [
