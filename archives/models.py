@@ -256,10 +256,10 @@ class Archive(models.Model):
         "archive, such as https://pacs.example.org/wado.",
     )
     wado_parameters = models.CharField(
-        "more WADO-URI parameters",
+        "WADO-URI parameters",
         max_length=300,
         blank=True,
-        help_text="Added to each image's address where images come straight from the "
+        help_text="More of them, added to each image's address where images come straight from the "
         "archive, such as &anonymize=yes.",
     )
     wado_needs_only_object = models.BooleanField(

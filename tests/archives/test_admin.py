@@ -3,6 +3,7 @@
 import html
 import re
 from datetime import UTC, datetime
+from email.utils import format_datetime
 from urllib.parse import parse_qsl
 
 import pytest
@@ -11,17 +12,19 @@ from django.contrib.messages import get_messages
 from django.test import Client
 from django.urls import reverse
 
-from archives.entities import VerificationStep
 from archives.models import Archive, Identifier
 from archives.presets import PRESETS
-from archives.verification import Verification, record
 from tests.archives.clients.test_tls import make_certificate
+from tests.dicomweb_server import Behaviour, DicomWebServer, content
+from tests.dicomweb_studies import make_study
 from tests.factories import make_dicomweb_archive, make_dimse_archive
+from tests.vendors.server import serving
 
 pytestmark = pytest.mark.django_db
 
 LIST = "/admin/archives/archive/"
 ADD = f"{LIST}add/"
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 SECRETS = {
     "dimse_passcode": "secret-passcode",
     "password": "secret-password",
@@ -468,20 +471,15 @@ def test_verifying_shows_a_checklist(admin_client, embedded_archive):
 
 
 def test_warning_is_shown_as_one(admin_client):
-    archive = make_dimse_archive()
-    step = VerificationStep(
-        name="TLS",
-        is_ok=True,
-        is_warning=True,
-        message="Ends soon.",
-        milliseconds=1,
-    )
-    record(archive, Verification(at=datetime.now(UTC), steps=(step,)))
+    with serving(DicomWebServer([make_study()], Behaviour())) as server:
+        server.answer_with("*/studies", content(b"[]", Date=format_datetime(LONG_AGO)))
+        archive = make_dicomweb_archive(server.url)
+        response = admin_client.post(verify_url(archive), follow=True)
 
-    shown = text(admin_client.get(page_of(archive)))
-
-    assert "⚠</span>" in shown
-    assert "Ends soon." in shown
+    (message,) = messages_of(response)
+    assert message.startswith("Web PACS works (")
+    assert "Clock: The archive's clock is" in message
+    assert "⚠</span>" in text(response)
     assert "Working" in text(admin_client.get(LIST))
 
 
