@@ -28,9 +28,9 @@ from launcher.identifiers import unique_identifier
 from launcher.judging import Judged, LaunchRequest, Question, judge, routed
 from launcher.lookup import Lookup
 from launcher.models import ArchiveOutcome, LaunchTemplate, Viewer
-from launcher.models.templates import Start
 from launcher.refusals import RefusedError
 from launcher.retrieval import Version
+from launcher.starting import Start
 from launcher.store import Answer, Collected
 
 # Somebody watches: give up earlier than a launch would.

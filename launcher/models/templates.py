@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from django.conf import settings
@@ -18,24 +17,13 @@ from django.db.models import Q
 
 from archives.entities import Selection
 from archives.models import Archive
-from archives.presets import LaunchMode
 from archives.validators import validate_base_url
-from launcher import template_extras, weasis
+from launcher import starting, template_extras, weasis
 from launcher import template_lines as lines
 from launcher.criteria import CriteriaError, LaunchExtras, Problem
 from launcher.models.viewers import Viewer
 
 _NO_EXTRAS: Final = LaunchExtras()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """What starts Weasis, in which mode and why, and the lines it can't have."""
-
-    uri: str
-    mode: str
-    why: str
-    left_out: tuple[str, ...] = ()
 
 
 class DateMeaning(models.TextChoices):
@@ -291,19 +279,12 @@ class LaunchTemplate(models.Model):
 
         And ``CriteriaError`` for what they may, if Weasis could not read it.
         """
-        allowed = template_extras.check(extras, self._allowed())
+        allowed = starting.allowed_extras(self, extras)
         if self._length_problem(template_extras.add(allowed, self.options())):
             message = (
                 "These make a link too long for Windows. Ask for less in one link."
             )
             raise CriteriaError([Problem(field="pro", message=message)])
-
-    def _allowed(self) -> template_extras.Allowed:
-        return template_extras.Allowed(
-            properties=lines.lines_of(self.allowed_properties),
-            commands=lines.lines_of(self.allowed_commands),
-            addresses=lines.lines_of(self.allowed_addresses),
-        )
 
     def uri(
         self,
@@ -324,92 +305,9 @@ class LaunchTemplate(models.Model):
         selection: Selection,
         archives: Iterable[Archive],
         extras: LaunchExtras = _NO_EXTRAS,
-    ) -> Start:
+    ) -> starting.Start:
         """The same as ``uri``, and how it came about."""
-        checked = template_extras.check(extras, self._allowed())
-        options, left_out = self._filled_options(selection, checked)
-        asked = list(archives)
-        why = self._why_manifest(asked)
-        if not why:
-            try:
-                uri = weasis.open_dicom_rs(
-                    [_rs_archive(archive) for archive in asked],
-                    selection,
-                    options,
-                    lines.http_tags_of(self.http_tags),
-                )
-                why = "Weasis can ask all of its archives itself."
-                return Start(
-                    uri=uri, mode=self.Mode.DICOM_RS, why=why, left_out=left_out
-                )
-            except weasis.NotCarriableError as error:
-                why = str(error)  # a manifest carries everything
-        urls: Iterable[str] = [manifest_url]
-        if self.opens_primary_study_first and _may_find_several_studies(selection):
-            urls = weasis.primary_first(manifest_url)
-        uri = weasis.open_manifests([*urls], options)
-        return Start(uri=uri, mode=self.Mode.MANIFEST, why=why, left_out=left_out)
-
-    def _filled_options(
-        self, selection: Selection, extras: LaunchExtras
-    ) -> tuple[weasis.LaunchOptions, tuple[str, ...]]:
-        """Options for one launch, and why lines are not among them."""
-        values = lines.values_of(selection, user=extras.user, host=extras.host)
-        commands = lines.fill_commands(lines.lines_of(self.commands), values)
-        properties = lines.fill_properties(lines.lines_of(self.properties), values)
-        filled = weasis.LaunchOptions(
-            commands=commands.lines,
-            properties=properties.lines,
-            cdb=self.cdb,
-            wcfg=self.wcfg,
-        )
-        left_out = (*commands.left_out, *properties.left_out)
-        return template_extras.add(extras, filled), left_out
-
-    def _why_manifest(self, archives: list[Archive]) -> str:
-        """Why Weasis gets a manifest, as far as template and archives say."""
-        if self.mode == self.Mode.MANIFEST:
-            return "The template asks for a manifest."
-        prefer_rs = (archive.product.launch_modes[0] for archive in archives)
-        if self.mode == self.Mode.AUTO and any(
-            mode != LaunchMode.DICOM_RS for mode in prefer_rs
-        ):
-            return (
-                "A manifest suits every archive, and tells the user what each of them "
-                "answered."
-            )
-        reasons = (self._why_not_dicom_rs(archive) for archive in archives)
-        return next(filter(None, reasons), "")
-
-    def _why_not_dicom_rs(self, archive: Archive) -> str:
-        """Why Weasis can't ask an archive itself; empty if it can."""
-        if archive.protocol != Archive.Protocol.DICOMWEB:
-            return f"{archive.name} is not a DICOMweb archive."
-        if archive.authentication != Archive.Authentication.NONE:
-            return f"{archive.name} asks for a password, which stays in the hub."
-        if archive.client_certificate:
-            return f"{archive.name} asks for a certificate, which stays in the hub."
-        if (self.images or archive.images) != Archive.Images.DIRECT:
-            return f"Images of {archive.name} come through the hub."
-        return ""
-
-
-def _rs_archive(archive: Archive) -> weasis.RsArchive:
-    product = archive.product
-    return weasis.RsArchive(
-        archive.url, product.query_extension, product.repeats_parameters
-    )
-
-
-def _may_find_several_studies(selection: Selection) -> bool:
-    names = (
-        *selection.patients,
-        *selection.study_instance_uids,
-        *selection.accession_numbers,
-        *selection.series,
-        *selection.instances,
-    )
-    return len(names) > 1 or not selection.study_instance_uids
+        return starting.start(self, manifest_url, selection, archives, extras)
 
 
 _LINE_CHECKS = {
