@@ -30,6 +30,7 @@ PURE = (
     "launcher.template_extras",
     "launcher.template_lines",
     "launcher.viewer_presets",
+    "launcher.viewer_values",
     "launcher.viewers",
     "launcher.weasis",
 )
@@ -54,6 +55,7 @@ NEIGHBOURS = {
     "launcher.template_extras": ("launcher",),
     "launcher.template_lines": ("archives.entities", "launcher"),
     "launcher.viewer_presets": ("launcher",),
+    "launcher.viewer_values": ("archives.entities",),
     "launcher.viewers": ("archives.entities", "archives.errors", "launcher"),
     "launcher.manifest": ("archives.entities", "archives.errors", "launcher"),
     "launcher.criteria": ("archives.entities", "archives.errors", "launcher"),

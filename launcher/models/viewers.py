@@ -10,7 +10,7 @@ from django.db import models
 
 from archives.entities import Selection, Study
 from archives.models import Archive
-from launcher import viewers
+from launcher import viewer_values, viewers
 from launcher.weasis import NotCarriableError
 
 # What viewer=… means Weasis by, in small letters.
@@ -124,7 +124,7 @@ class Viewer(models.Model):
         studies: Sequence[Study] | None,
         user: str,
     ) -> dict[str, str | tuple[str, ...]]:
-        values = {**viewers.values_of(selection, studies), "user": user}
+        values = {**viewer_values.values_of(selection, studies), "user": user}
         if len(archives) == 1:
             [archive] = archives
             values |= {

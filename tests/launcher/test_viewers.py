@@ -16,13 +16,13 @@ from archives.entities import (
     StudyFilter,
 )
 from launcher.viewer_presets import PRESETS
+from launcher.viewer_values import values_of
 from launcher.viewers import (
     PLACEHOLDERS,
     Limits,
     limits_problem,
     missing_values,
     template_problem,
-    values_of,
     viewer_url,
 )
 from launcher.weasis import NotCarriableError
