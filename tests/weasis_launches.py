@@ -8,6 +8,7 @@ seldom enough that half of all launches can be carried.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from archives.entities import (
     InstanceIdentifier,
@@ -22,9 +23,13 @@ from tests.weasis_uri import Command
 NOTHING = Selection()
 PLAIN = "aB3 é.-_/:,@+^~"
 SYNTAX = "$\"'\\%&=;#?|()[]{}*<>`!\t\n\r\0日\u2028\x7f"
-# Texts are plain, or have every ninth character from those that are syntax.
-PLAIN_TEXT = (PLAIN * 256)[:256]
-SPICED_TEXT = (SYNTAX + PLAIN * 256)[:256]
+IDENTIFIER = "aB3.-_/:"
+
+
+@cache
+def _alphabet(plain: str, *, is_spiced: bool) -> str:
+    """One character for each byte; spiced, an eighth of them are those of SYNTAX."""
+    return ((SYNTAX if is_spiced else "") + plain * 256)[:256]
 
 
 class Reader:
@@ -43,10 +48,11 @@ class Reader:
         self._position += 1
         return self._content[position] % limit if position < len(self._content) else 0
 
-    def text(self, shortest: int = 0, longest: int = 10) -> str:
-        alphabet = PLAIN_TEXT if self.number(9) else SPICED_TEXT
+    def text(self, shortest: int = 0, longest: int = 10, plain: str = PLAIN) -> str:
+        alphabet = _alphabet(plain, is_spiced=not self.number(9))
+        length = shortest + self.number(longest - shortest + 1)
         start = self._position
-        self._position += shortest + self.number(longest - shortest + 1)
+        self._position += length
         taken = self._content[start : self._position]
         return "".join(map(alphabet.__getitem__, taken)).ljust(shortest, "x")
 
@@ -154,11 +160,14 @@ def read_launch(reader: Reader) -> Wanted:
 def _read_selection(reader: Reader) -> Selection:
     kind = reader.number(5)
     if kind == 0:
-        patient_id, issuer = reader.text(), reader.text(0, 2)
+        patient_id = reader.text(plain=IDENTIFIER + "^ ")
+        issuer = reader.text(0, 3, IDENTIFIER)
         patient = PatientIdentifier(patient_id=patient_id, issuer_of_patient_id=issuer)
         return Selection(patients=(patient,), study_instance_uids=(reader.uid(),))
     if kind == 1:
-        return Selection(accession_numbers=(reader.text(0, 3), reader.uid()))
+        return Selection(
+            accession_numbers=(reader.text(0, 5, IDENTIFIER), reader.uid())
+        )
     if kind == 2:
         series = SeriesIdentifier(series_instance_uid=reader.uid())
         instance = InstanceIdentifier(sop_instance_uid=reader.uid())
