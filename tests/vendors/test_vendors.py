@@ -172,6 +172,15 @@ def test_search_reads_as_many_pages_as_it_needs(product):
     assert not server.refused
 
 
+@pytest.mark.parametrize("product", ["azure", "google"])
+def test_page_size_that_is_entered_too_large_is_not_asked_for(product):
+    with running(product, many(250), page_size=50_000) as (server, archive):
+        answer = search(archive, limit=6000, patient_id="P1")
+
+    assert len(uids(answer)) == 250
+    assert not server.refused
+
+
 @every_vendor
 def test_all_studies_of_a_patient_are_found(product):
     held = many(250)
