@@ -52,12 +52,14 @@ def choose(
         return Retrieval(form=Form.FILES, is_direct=False, why=why)
     hindrance = _why_not_direct(archive, template)
     if hindrance:
-        return _through_hub(archive, hindrance)
+        return _through_hub(archive, template, hindrance)
     return _direct(archive, template, version)
 
 
-def _through_hub(archive: Archive, reason: str) -> Retrieval:
+def _through_hub(archive: Archive, template: LaunchTemplate, reason: str) -> Retrieval:
     why = f"The images of {archive.name} go through the hub, by WADO-URI: {reason}."
+    if template.transfer_syntax:
+        why += " The hub sends them as they are stored, in no other transfer syntax."
     return Retrieval(form=Form.WADO_URI, is_direct=False, why=why)
 
 
@@ -102,7 +104,7 @@ def _direct(
         why = f"The images of {archive.name} come from the archive, by WADO-URI: {reason}."
         return Retrieval(form=Form.WADO_URI, is_direct=True, why=why)
     missing = "the archive has no WADO-URI address of its own"
-    return _through_hub(archive, f"{reason}, and {missing}")
+    return _through_hub(archive, template, f"{reason}, and {missing}")
 
 
 def _why_not_wado_rs(
