@@ -17,9 +17,20 @@ def main() -> None:
     from django.utils import timezone
 
     from archives.models import Archive
-    from launcher.models import ApiClient, ArchiveOutcome, Build, Launch, LaunchTemplate
+    from launcher.models import (
+        ApiClient,
+        ArchiveOutcome,
+        Build,
+        Launch,
+        LaunchTemplate,
+        Viewer,
+        ViewerRule,
+    )
 
-    models = (Archive, ApiClient, ArchiveOutcome, Build, Launch, LaunchTemplate, User)
+    models = (
+        *(Archive, ApiClient, ArchiveOutcome, Build, Launch, LaunchTemplate),
+        *(User, Viewer, ViewerRule),
+    )
     names = {model.__name__: model for model in models}
     scope = {**names, "timedelta": timedelta, "timezone": timezone}
     for line in sys.stdin:
