@@ -1,0 +1,74 @@
+"""From a request's token to the archive it opens, and what of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asgiref.sync import sync_to_async
+from django.http import HttpRequest, HttpResponse
+from redis.exceptions import RedisError
+
+from archives.clients import Endpoint
+from archives.errors import ArchiveError
+from archives.models import Archive
+from launcher.callers import bearer_token
+from launcher.gateway.contents import Contents, contents_of
+from launcher.models import Launch
+from launcher.tokens import digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a token opens at one archive: its ``contents``, and nothing else.
+
+    ``has_dicomweb`` tells whether ``endpoint`` has QIDO-RS and WADO-RS.
+    """
+
+    build_id: str
+    archive_id: int
+    slug: str
+    endpoint: Endpoint
+    has_dicomweb: bool
+    contents: Contents
+
+
+async def grant_of(request: HttpRequest, slug: str) -> Grant | HttpResponse:
+    """The grant, or what to answer without one: 401, 404, or 502 and 503 for a fault."""
+    token = bearer_token(request)
+    try:
+        opened = await sync_to_async(_open)(token, slug) if token else None
+        if opened is None:
+            return _unauthorized()
+        if isinstance(opened, Launch):
+            return HttpResponse(status=404)
+        archive, build_id, endpoint = opened
+        contents = await contents_of(build_id, archive.pk)
+    except ArchiveError as error:  # its credentials can't be read
+        return HttpResponse(str(error), status=502, content_type="text/plain")
+    except RedisError:
+        return HttpResponse("The hub can't reach its store.", status=503)
+    return Grant(
+        build_id=build_id,
+        archive_id=archive.pk,
+        slug=archive.slug,
+        endpoint=endpoint,
+        has_dicomweb=archive.protocol == Archive.Protocol.DICOMWEB,
+        contents=contents,
+    )
+
+
+def _open(token: str, slug: str) -> tuple[Archive, str, Endpoint] | Launch | None:
+    """``None`` for no open launch; the launch alone if it has nothing from there."""
+    launch = Launch.objects.filter(image_token_sha256=digest(token)).first()
+    if launch is None or not launch.is_open():
+        return None
+    archive = Archive.objects.enabled().filter(slug=slug, build=launch.build_id).first()
+    if archive is None:
+        return launch
+    return archive, str(launch.build_id), archive.image_endpoint()
+
+
+def _unauthorized() -> HttpResponse:
+    response = HttpResponse("This image needs a launch.", status=401)
+    response["WWW-Authenticate"] = 'Bearer realm="ViewerHub"'
+    return response
