@@ -61,7 +61,8 @@ def template_named(slug: str) -> LaunchTemplate:
         return LaunchTemplate.objects.default()
     template = None
     if slug_re.fullmatch(slug):  # other texts may have what a database can't compare
-        template = LaunchTemplate.objects.filter(slug=slug).first()
+        templates = LaunchTemplate.objects.select_related("viewer")
+        template = templates.filter(slug=slug).first()
     if template is None:
         message = f"There is no launch template “{slug}”."
         raise CriteriaError([Problem(field="template", message=message)])
@@ -95,11 +96,7 @@ def archives_named(
 def _archives_by_slug(
     slugs: Sequence[str], usable: Sequence[Archive], field: str
 ) -> list[Archive]:
-    by_slug = {
-        name: archive
-        for archive in reversed(usable)
-        for name in previous_names(archive)
-    }
+    by_slug = {name: archive for archive in reversed(usable) for name in archive.names}
     by_slug |= {archive.slug: archive for archive in usable}
     unknown = [slug for slug in dict.fromkeys(slugs) if slug not in by_slug]
     if unknown:
@@ -111,13 +108,6 @@ def _archives_by_slug(
             for slug in unknown
         )
     return list(dict.fromkeys(by_slug[slug] for slug in slugs))
-
-
-def previous_names(archive: Archive) -> list[str]:
-    """What links may call an archive besides its short name."""
-    return [
-        name for part in archive.previous_names.split(",") if (name := part.strip())
-    ]
 
 
 def archives_allowing(

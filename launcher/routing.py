@@ -9,6 +9,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.core.validators import slug_re
 
 from archives.models import Archive
+from launcher.callers import template_named
 from launcher.criteria import CriteriaError, Problem
 from launcher.models import LaunchTemplate, Viewer, ViewerRule
 from launcher.models.viewers import WEASIS
@@ -69,17 +70,6 @@ def choose_without_modalities(
     return None if rule.modalities else _route_of_rule(rule)
 
 
-def needs_modalities(
-    archives: Sequence[Archive], user: User | AnonymousUser | None, address: str
-) -> bool:
-    """Whether a launch that names neither has to ask the archives before it is routed.
-
-    Only where a rule with modalities might apply before one without.
-    """
-    rule = next(_rules_that_may_apply(archives, user, address), None)
-    return rule is not None and bool(rule.modalities)
-
-
 def _rules_that_may_apply(
     archives: Sequence[Archive], user: User | AnonymousUser | None, address: str
 ) -> Iterator[ViewerRule]:
@@ -117,12 +107,7 @@ def _groups_of(user: User | AnonymousUser | None) -> set[int]:
 
 
 def _template_named(slug: str) -> LaunchTemplate:
-    found = None
-    if slug_re.fullmatch(slug):  # other texts may have what a database can't compare
-        templates = LaunchTemplate.objects.select_related("viewer")
-        found = templates.filter(slug=slug).first()
-    if found is None:
-        raise _unknown("template", f"There is no launch template “{slug}”.")
+    found = template_named(slug)
     if found.viewer and not found.viewer.is_enabled:
         raise _unknown("template", f"The viewer of “{slug}” is disabled.")
     return found
