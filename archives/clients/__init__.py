@@ -6,17 +6,28 @@ from archives.clients.base import (
     DimseEndpoint,
     Endpoint,
 )
+from archives.clients.pass_through import (
+    DicomWebArchive,
+    Forwarded,
+    JsonObject,
+    Level,
+)
 from archives.clients.pool import close_connections
 from archives.clients.study_filter import newest_of_each_patient
 
 __all__ = [
     "ArchiveClient",
+    "DicomWebArchive",
     "DicomWebEndpoint",
     "DimseEndpoint",
     "Endpoint",
+    "Forwarded",
+    "JsonObject",
+    "Level",
     "close_connections",
     "newest_of_each_patient",
     "open_client",
+    "open_dicomweb",
 ]
 
 
@@ -28,6 +39,11 @@ def open_client(endpoint: Endpoint) -> ArchiveClient:
         from archives.clients.dimse import DimseClient
 
         return DimseClient(endpoint)
+    return open_dicomweb(endpoint)
+
+
+def open_dicomweb(endpoint: DicomWebEndpoint) -> DicomWebArchive:
+    """The same for a DICOMweb archive, with the verbs that only those have."""
     from archives.clients.dicomweb import DicomWebClient
 
     return DicomWebClient(endpoint)

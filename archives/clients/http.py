@@ -81,7 +81,12 @@ class HttpSession:
 
     @asynccontextmanager
     async def get(
-        self, url: str, *, accept: str, accept_encoding: str = "gzip"
+        self,
+        url: str,
+        *,
+        accept: str,
+        accept_encoding: str = "gzip",
+        byte_range: str = "",
     ) -> AsyncIterator[HttpAnswer]:
         """Ask for a resource; the answer's status may be any but an error for all.
 
@@ -90,6 +95,8 @@ class HttpSession:
         """
         _require_address(url, self.name)
         headers = {"Accept": accept, "Accept-Encoding": accept_encoding}
+        if byte_range:
+            headers["Range"] = byte_range
         async with self._turn():
             response = await self._open(url, headers)
             try:

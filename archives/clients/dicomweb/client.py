@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import date
 from types import TracebackType
 from typing import Self
 
 from archives.clients.base import DicomWebEndpoint, InstanceStream, ProgressCallback
+from archives.clients.dicomweb import pass_through
 from archives.clients.dicomweb.contents import INSTANCE_TAGS, SERIES_TAGS
 from archives.clients.dicomweb.named_studies import STUDY_TAGS
 from archives.clients.dicomweb.retrieval import retrieve_instance
@@ -28,6 +29,7 @@ from archives.clients.matches import (
     study_of,
 )
 from archives.clients.parallel import run_all
+from archives.clients.pass_through import Forwarded, JsonObject
 from archives.entities import (
     Instance,
     InstanceIdentifier,
@@ -122,6 +124,28 @@ class DicomWebClient:
         self, identifier: InstanceIdentifier
     ) -> AbstractAsyncContextManager[InstanceStream]:
         return retrieve_instance(self._http, identifier)
+
+    def forward(
+        self, path: Sequence[str], *, query: str = "", accept: str, byte_range: str = ""
+    ) -> AbstractAsyncContextManager[Forwarded]:
+        return pass_through.forward(
+            self._http, path, query=query, accept=accept, byte_range=byte_range
+        )
+
+    def metadata(
+        self, path: Sequence[str]
+    ) -> AbstractAsyncContextManager[AsyncIterator[JsonObject]]:
+        return pass_through.metadata(self._http, path)
+
+    async def search(
+        self,
+        level: Level,
+        path: Sequence[str],
+        keys: Sequence[tuple[str, str]],
+        fields: Sequence[tuple[str, str]],
+    ) -> list[JsonObject]:
+        async with self._http.deadline():
+            return await pass_through.search(self._http, level, path, keys, fields)
 
     def _uid_keys(self, query: StudyQuery) -> Sequence[str]:
         """One list of all UIDs, or each for itself where lists are not understood."""

@@ -37,6 +37,8 @@ _BETWEEN: Final = re.compile(r"[ \t\r\n,]*")
 _DECODER: Final = json.JSONDecoder(
     parse_int=str, parse_float=str, parse_constant=str, strict=False
 )
+_DECODER_OF_NUMBERS: Final = json.JSONDecoder(strict=False)
+MAXIMUM_OBJECT: Final = 64 * 2**20  # characters
 
 
 class MalformedJsonError(ValueError):
@@ -47,10 +49,12 @@ class JsonObjectReader:
     """Splits a JSON array into its objects, each as soon as it is complete.
 
     Never holds more than one chunk and one unfinished object. A single object without
-    an array, and nothing at all, are accepted: servers send both.
+    an array, and nothing at all, are accepted: servers send both. Numbers are read as
+    text unless ``keeps_numbers``, for objects that are to be written again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_numbers: bool = False) -> None:
+        self._decoder = _DECODER_OF_NUMBERS if keeps_numbers else _DECODER
         self._decode = codecs.getincrementaldecoder("utf-8-sig")("replace").decode
         self._pieces: list[str] = []
         self._size = 0
@@ -87,11 +91,11 @@ class JsonObjectReader:
             if text[position] != "{":
                 raise MalformedJsonError("An array of objects was expected.")
             try:
-                value, position = _DECODER.raw_decode(text, position)
+                value, position = self._decoder.raw_decode(text, position)
             except json.JSONDecodeError:
                 break  # not whole yet; if it is malformed, close() will find it
-            except RecursionError as error:
-                raise MalformedJsonError("The JSON is nested too deeply.") from error
+            except (RecursionError, ValueError) as error:
+                raise MalformedJsonError("Nested too deeply, or too long.") from error
             objects.append(value)
         self._keep("" if self._is_ended else text[position:])
         return objects
@@ -109,6 +113,8 @@ class JsonObjectReader:
     def _keep(self, rest: str) -> None:
         # An unfinished object is tried again when twice as much has come, so that the
         # work stays linear in its size.
+        if len(rest) > MAXIMUM_OBJECT:
+            raise MalformedJsonError("An object is too long.")
         self._pieces = [rest] if rest else []
         self._size = len(rest)
         self._next_attempt = max(1, 2 * len(rest))

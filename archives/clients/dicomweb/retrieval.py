@@ -74,7 +74,7 @@ async def _found(
         async with http.get(url, accept=accept, accept_encoding="identity") as answer:
             if answer.status == 406 and accept != ways[-1]:
                 continue
-            _raise_for_status(answer.status, http.name)
+            raise_for_status(answer.status, http.name)
             memory.accepted = accept
             yield answer
             return
@@ -101,7 +101,7 @@ def _resource(
     return f"{endpoint.wado_uri_url}{separator}{query}", (_DICOM,)
 
 
-def _raise_for_status(status: int, name: str) -> None:
+def raise_for_status(status: int, name: str) -> None:
     if status in (204, 404, 410):
         raise InstanceNotFoundError(
             f"{name} does not hold this image any more (HTTP {status}).",

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Final
 from urllib.parse import quote
 
@@ -24,12 +23,8 @@ from archives.clients.dicomweb.keys import understood
 from archives.clients.dicomweb.memory import ArchiveMemory, memory_of
 from archives.clients.dicomweb.query_string import include_fields, query_string
 from archives.clients.http import HttpAnswer, HttpSession
-from archives.clients.matches import (
-    SERIES_INSTANCE_UID,
-    SOP_INSTANCE_UID,
-    STUDY_INSTANCE_UID,
-    Attributes,
-)
+from archives.clients.matches import Attributes
+from archives.clients.pass_through import Level as Level
 from archives.errors import ArchiveResponseError
 
 DICOM_JSON: Final = "application/dicom+json"
@@ -41,14 +36,6 @@ _NO_SUCH_PAGE: Final = frozenset({"400", "416"})
 
 Parameters = Sequence[tuple[str, str]]
 Decode = Callable[[JsonObject], Attributes]
-
-
-class Level(Enum):
-    """Search resources, and the attribute that tells their answers apart."""
-
-    STUDIES = STUDY_INSTANCE_UID
-    SERIES = SERIES_INSTANCE_UID
-    INSTANCES = SOP_INSTANCE_UID
 
 
 @dataclass(slots=True)
@@ -117,10 +104,16 @@ class Search:
 
     async def metadata(self, path: str, tags: Iterable[int]) -> Answers:
         """The attributes of every instance below a study or series."""
-        tags = tuple(tags)
-        return await self._read(
-            f"{path}/metadata", lambda each: attributes_of(each, tags)
-        )
+        return await self._read(f"{path}/metadata", self._decoder(tuple(tags)))
+
+    def _fields(self, tags: tuple[int, ...]) -> Parameters:
+        return include_fields(tags)
+
+    def _decoder(self, tags: tuple[int, ...]) -> Decode:
+        return lambda each: attributes_of(each, tags)
+
+    def _reader(self) -> JsonObjectReader:
+        return JsonObjectReader()
 
     def _page_size(self, level: Level, limit: int | None) -> int:
         quirks = self.endpoint.quirks
@@ -140,14 +133,12 @@ class Search:
     async def _page(
         self, path: str, keys: Parameters, tags: tuple[int, ...], size: int, offset: int
     ) -> _Page:
-        fields = include_fields(tags) if self.memory.takes_include_fields else []
+        fields = self._fields(tags) if self.memory.takes_include_fields else []
         paging = [("limit", str(size))] if self.endpoint.quirks.has_paging else []
         if offset:
             paging.append(("offset", str(offset)))
 
-        def decode(each: JsonObject) -> Attributes:
-            return attributes_of(each, tags)
-
+        decode = self._decoder(tags)
         try:
             query = query_string([*keys, *fields, *paging])
             return await self._read(f"{path}?{query}", decode)
@@ -179,7 +170,7 @@ class Search:
             return page
 
     async def _read_body(self, answer: HttpAnswer, decode: Decode, page: _Page) -> None:
-        reader, size = JsonObjectReader(), 0
+        reader, size = self._reader(), 0
         async with aclosing(answer.body()) as body:
             async for piece in body:
                 if not size:

@@ -19,6 +19,7 @@ from archives.clients.matches import (
     STUDY_INSTANCE_UID,
     Attributes,
 )
+from archives.clients.outgoing import connect
 from archives.clients.steps import (
     Action,
     Finding,
@@ -82,9 +83,14 @@ class _Verification:
         host = self._url.hostname or ""
         try:
             port = self._url.port or (443 if self._is_https else 80)
-            async with asyncio.timeout(self._endpoint.deadlines.connect):
-                _, self._writer = await asyncio.open_connection(host, port)
-        except (OSError, ValueError) as error:
+            connection = await connect(
+                host,
+                port,
+                self._endpoint.outgoing,
+                timeout=self._endpoint.deadlines.connect,
+            )
+            _, self._writer = await asyncio.open_connection(sock=connection)
+        except (OSError, ValueError, OverflowError) as error:
             raise connection_error(error, self._http.name) from error
         return Finding(f"{host} answers on port {port}.")
 
