@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Self
 
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -22,6 +23,7 @@ from archives.clients.base import (
     TlsSettings,
     UserIdentity,
 )
+from archives.clients.outgoing import OutgoingRules
 from archives.errors import ArchiveRefusedError
 from archives.fields import EncryptedTextField, SecretUnreadableError
 from archives.presets import Preset, preset_of
@@ -71,6 +73,14 @@ def validate_identifiers(value: Any) -> None:
     is_list = isinstance(value, list) and bool(value)
     if not is_list or any(one not in known for one in value):
         raise ValidationError(f"Choose at least one of {', '.join(known)}.")
+
+
+def outgoing_rules() -> OutgoingRules:
+    """Where the settings let the hub connect to."""
+    return OutgoingRules.of(
+        settings.VIEWERHUB_OUTGOING_NETWORKS,
+        has_loopback=settings.VIEWERHUB_OUTGOING_LOOPBACK,
+    )
 
 
 class ArchiveQuerySet(models.QuerySet["Archive"]):
@@ -410,6 +420,7 @@ class Archive(models.Model):
             wado_uri_url=url,
             deadlines=self._deadlines(),
             maximum_connections=self.maximum_associations,
+            outgoing=outgoing_rules(),
         )
 
     def _deadlines(self) -> Deadlines:
@@ -437,6 +448,7 @@ class Archive(models.Model):
             maximum_connections=self.maximum_associations,
             page_size=self.page_size,
             quirks=self.product.quirks,
+            outgoing=outgoing_rules(),
         )
 
     def _dimse_endpoint(self, deadlines: Deadlines) -> DimseEndpoint:
@@ -455,6 +467,7 @@ class Archive(models.Model):
             user_identity=identity if self.dimse_username else None,
             deadlines=deadlines,
             maximum_associations=self.maximum_associations,
+            outgoing=outgoing_rules(),
         )
 
     def _tls_settings(self) -> TlsSettings:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from ipaddress import ip_network
 from pathlib import Path
@@ -33,6 +34,7 @@ class _Env(environ.Env):  # type: ignore[misc]
 
 
 env = _Env()
+_HOST_NAME = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*\.?")
 
 
 def text(name: str, default: str = "") -> str:
@@ -52,6 +54,26 @@ def networks(name: str, default: str = "") -> list[str]:
                 f"separated by commas, and “{part}” is none."
             ) from error
     return ranges
+
+
+def hosts_and_networks(name: str) -> list[str]:
+    """IP addresses, CIDR ranges and host names (``*.`` for all below a domain)."""
+    entries = [part.strip() for part in text(name).split(",") if part.strip()]
+    for part in entries:
+        try:
+            ip_network(part, strict=False)
+        except ValueError as error:
+            if _looks_like_address(part) or not _HOST_NAME.fullmatch(part):
+                raise ImproperlyConfigured(
+                    f"{name} takes IP addresses, ranges such as 10.1.0.0/16 and host "
+                    "names such as pacs.example.org or *.example.org, separated by "
+                    f"commas, and “{part}” is none."
+                ) from error
+    return entries
+
+
+def _looks_like_address(part: str) -> bool:
+    return not set(part) - set("0123456789.")
 
 
 def origin_of(url: str) -> str:

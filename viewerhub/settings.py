@@ -17,6 +17,7 @@ from viewerhub import logs, navigation
 from viewerhub.env import (
     env,
     generated_secret,
+    hosts_and_networks,
     identity_providers,
     networks,
     origin_of,
@@ -75,6 +76,12 @@ VIEWERHUB_TRUSTED_NETWORKS = networks("VIEWERHUB_TRUSTED_NETWORKS")
 VIEWERHUB_METRICS_NETWORKS = networks(
     "VIEWERHUB_METRICS_NETWORKS", "" if PRODUCTION else "127.0.0.0/8,::1/128"
 )
+
+# Where the hub may connect to for archives and their token servers. Nothing means every
+# address but some that no archive has. In production, what listens on loopback are the
+# hub itself and what its operator keeps off the network: an archive there has to be named.
+VIEWERHUB_OUTGOING_NETWORKS = hosts_and_networks("VIEWERHUB_OUTGOING_NETWORKS")
+VIEWERHUB_OUTGOING_LOOPBACK = not PRODUCTION
 
 # Secrets
 

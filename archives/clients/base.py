@@ -18,6 +18,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self
 
+from archives.clients.outgoing import ANYWHERE, OutgoingRules
 from archives.entities import (
     Instance,
     InstanceIdentifier,
@@ -93,6 +94,7 @@ class DimseEndpoint:
     deadlines: Deadlines = Deadlines()
     maximum_associations: int = 4
     maximum_answers: int = 100_000
+    outgoing: OutgoingRules = ANYWHERE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +147,7 @@ class DicomWebEndpoint:
     maximum_answers: int = 100_000
     page_size: int = 1000
     quirks: Quirks = Quirks()
+    outgoing: OutgoingRules = ANYWHERE
 
 
 Endpoint = DimseEndpoint | DicomWebEndpoint

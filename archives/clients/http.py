@@ -19,6 +19,7 @@ import httpx2
 
 from archives.clients.base import DicomWebEndpoint, HttpAuthentication
 from archives.clients.http_failures import raise_for_status, translated_errors
+from archives.clients.http_transport import PinnedTransport
 from archives.clients.pool import on_close
 from archives.clients.tls import client_context
 from archives.errors import (
@@ -195,16 +196,15 @@ class _Pool:
         deadlines = endpoint.deadlines
         self.turns = asyncio.Semaphore(endpoint.maximum_connections)
         self.client = httpx2.AsyncClient(
-            verify=_tls_context(endpoint),
-            http2=True,
+            transport=PinnedTransport(
+                endpoint.outgoing,
+                _tls_context(endpoint),
+                connections=endpoint.maximum_connections,
+                keep_alive=KEEP_ALIVE_SECONDS,
+            ),
             trust_env=False,
             follow_redirects=False,
             headers={"User-Agent": "ViewerHub", **_authorization(endpoint)},
-            limits=httpx2.Limits(
-                max_connections=endpoint.maximum_connections,
-                max_keepalive_connections=endpoint.maximum_connections,
-                keepalive_expiry=KEEP_ALIVE_SECONDS,
-            ),
             timeout=httpx2.Timeout(deadlines.first_answer, connect=deadlines.connect),
         )
 

@@ -11,6 +11,7 @@ from typing import Final
 import httpx2
 
 from archives.clients.base import DicomWebEndpoint, HttpAuthentication
+from archives.clients.outgoing import ForbiddenAddressError, forbidden
 from archives.clients.tls import explain
 from archives.errors import (
     ArchiveError,
@@ -78,6 +79,8 @@ def _transport_error(error: httpx2.TransportError, name: str) -> ArchiveError:
 def connection_error(error: BaseException, name: str) -> ArchiveError:
     """Why a connection failed, by the innermost cause that tells."""
     for cause in _causes(error):
+        if isinstance(cause, ForbiddenAddressError):
+            return forbidden(name)
         if isinstance(cause, ssl.SSLError) and _is_tls_failure(cause):
             return ArchiveRefusedError(f"{name}: {explain(cause)}")
         if isinstance(cause, socket.gaierror):

@@ -355,3 +355,16 @@ def test_wado_parameters_are_parts_of_a_query(written):
 )
 def test_wado_parameters_that_break_an_address_are_refused(written):
     assert list(errors_of(dicomweb(wado_parameters=written))) == ["wado_parameters"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("protocol", ["dimse", "dicomweb"])
+def test_endpoints_carry_the_outgoing_rules_of_the_settings(settings, protocol):
+    settings.VIEWERHUB_OUTGOING_NETWORKS = ["10.0.0.0/8"]
+    archive = dimse(wado_uri_url="https://x.example/wado")
+    if protocol == "dicomweb":
+        archive = dicomweb()
+
+    for endpoint in (archive.endpoint(), archive.image_endpoint()):
+        assert endpoint.outgoing.permits("x.example", "10.1.1.1")
+        assert not endpoint.outgoing.permits("x.example", "192.0.2.1")

@@ -176,6 +176,10 @@ def test_settings_find_the_redis_of_the_demo(tmp_path: Path) -> None:
     [
         ("VIEWERHUB_TRUSTED_NETWORKS", "10.0.0.0/33"),
         ("VIEWERHUB_METRICS_NETWORKS", "monitoring.example.org"),
+        ("VIEWERHUB_OUTGOING_NETWORKS", "10.0.0.0/33"),
+        ("VIEWERHUB_OUTGOING_NETWORKS", "10.0.0.256"),
+        ("VIEWERHUB_OUTGOING_NETWORKS", "https://pacs.example.org"),
+        ("VIEWERHUB_OUTGOING_NETWORKS", "pacs.*.example.org"),
         ("VIEWERHUB_OIDC_PROVIDERS", "[{]"),
         ("VIEWERHUB_OIDC_PROVIDERS", '{"openid_connect": {}}'),
         ("VIEWERHUB_OIDC_PROVIDERS", '[{"settings": {"server_url": "login"}}]'),
@@ -216,3 +220,24 @@ def test_settings_of_production_pass_the_deployment_check() -> None:
     result = run(*command, **PRODUCTION)
 
     assert result.returncode == 0, result.stderr
+
+
+def test_settings_read_where_the_hub_may_connect_to() -> None:
+    listed = "10.0.0.0/8, pacs.example.org,*.example.com,::1"
+
+    values = read(
+        "VIEWERHUB_OUTGOING_NETWORKS",
+        "VIEWERHUB_OUTGOING_LOOPBACK",
+        VIEWERHUB_OUTGOING_NETWORKS=listed,
+    )
+
+    assert values["VIEWERHUB_OUTGOING_NETWORKS"] == [
+        "10.0.0.0/8",
+        "pacs.example.org",
+        "*.example.com",
+        "::1",
+    ]
+    assert values["VIEWERHUB_OUTGOING_LOOPBACK"] is True
+    assert read("VIEWERHUB_OUTGOING_LOOPBACK", **PRODUCTION) == {
+        "VIEWERHUB_OUTGOING_LOOPBACK": False
+    }

@@ -7,6 +7,7 @@ import ssl
 from functools import lru_cache
 from typing import Any, Final
 
+from archives.clients import outgoing
 from archives.clients.base import DimseEndpoint, TlsSettings
 from archives.clients.dimse import failures
 from archives.clients.dimse.association import Association
@@ -25,19 +26,31 @@ async def associate(endpoint: DimseEndpoint, proposal: Proposal) -> Association:
 
 async def connect(endpoint: DimseEndpoint, proposal: Proposal) -> Association:
     """A connected association that has still to be negotiated."""
-    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(endpoint.deadlines.connect):
-            _, association = await loop.create_connection(
-                lambda: Association(endpoint, proposal),
-                endpoint.host,
-                endpoint.port,
-                **_tls_options(endpoint),
-            )
+            return await _connected(endpoint, proposal)
     except TimeoutError:  # the deadline's, or the operating system's
         raise failures.connect_timeout(endpoint) from None
     except (OSError, UnicodeError) as error:  # a host name may not be encodable
         raise failures.unreachable(endpoint, error) from error
+
+
+async def _connected(endpoint: DimseEndpoint, proposal: Proposal) -> Association:
+    tls_options = _tls_options(endpoint)
+    connection = await outgoing.connect(
+        endpoint.host,
+        endpoint.port,
+        endpoint.outgoing,
+        timeout=endpoint.deadlines.connect,
+    )
+    loop = asyncio.get_running_loop()
+    try:
+        _, association = await loop.create_connection(
+            lambda: Association(endpoint, proposal), sock=connection, **tls_options
+        )
+    except BaseException:
+        connection.close()
+        raise
     return association
 
 

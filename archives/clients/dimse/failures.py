@@ -11,6 +11,7 @@ from typing import Final
 
 from archives.clients.base import DimseEndpoint
 from archives.clients.dimse import messages
+from archives.clients.outgoing import ForbiddenAddressError, forbidden
 from archives.clients.tls import explain
 from archives.errors import (
     ArchiveError,
@@ -68,8 +69,14 @@ class AssociationLostError(ArchiveUnavailableError):
     """The archive closed an association that it had accepted."""
 
 
+class NotSentError(ArchiveResponseError):
+    """The archive has an object, but found no way to send it."""
+
+
 def unreachable(endpoint: DimseEndpoint, error: Exception) -> ArchiveError:
     """TCP or TLS did not come about."""
+    if isinstance(error, ForbiddenAddressError):
+        return forbidden(endpoint.name)
     if isinstance(error, ssl.SSLError):
         return ArchiveRefusedError(
             f"No secure connection to {endpoint.name}. {explain(error)}"
@@ -193,7 +200,7 @@ def not_found(endpoint: DimseEndpoint) -> ArchiveError:
 def not_sent(endpoint: DimseEndpoint, status: int) -> ArchiveError:
     """The sub-operation of a C-GET failed."""
     code = f"0x{status:04X}"
-    return ArchiveResponseError(
+    return NotSentError(
         f"{endpoint.name} has this image, but could not send it (status {code}): it may "
         "be stored in a form that the archive does not offer. Ask its administrator "
         "what it logged.",
