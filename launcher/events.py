@@ -48,12 +48,12 @@ class BuildListener:
                 del self._waiters[build_id]
 
     async def _listen(self) -> None:
-        while True:
+        while not _is_cancelled():
             try:
                 async with store.redis().pubsub() as pubsub:
                     await pubsub.subscribe(store.CHANNEL)
                     self._wake_all()
-                    while True:
+                    while not _is_cancelled():
                         message = await pubsub.get_message(
                             ignore_subscribe_messages=True, timeout=5
                         )
@@ -70,6 +70,12 @@ class BuildListener:
     def _wake_all(self) -> None:
         for build_id in list(self._waiters):
             self._wake(build_id)
+
+
+def _is_cancelled() -> bool:
+    """Whether the running task was cancelled: redis-py may swallow that as it connects."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def listener() -> BuildListener:
