@@ -35,7 +35,13 @@ from launcher.api_schemas import (
 )
 from launcher.api_selection import read_selection
 from launcher.api_studies import search_studies
-from launcher.callers import Caller, archives_named, template_named
+from launcher.callers import (
+    Caller,
+    archives_allowing,
+    archives_named,
+    kinds_of,
+    template_named,
+)
 from launcher.criteria import CriteriaError, Problem
 from launcher.idempotency import run_once
 from launcher.models import ApiClient, Launch
@@ -150,12 +156,14 @@ def _start(client: ApiClient, body: LaunchRequest) -> LaunchCreated:
         problems.extend(error.problems)
     if problems or template is None:
         raise CriteriaError(problems)
+    archives = archives_allowing(archives, kinds_of(selection))
     started = start_launch(
         selection=selection,
         archives=archives,
         template=template,
         origin=Launch.Origin.API,
         api_client=client,
+        needs_manifest=True,  # the answer has addresses of Weasis, whatever the viewer
     )
     launch = started.launch
     return LaunchCreated(

@@ -14,7 +14,7 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from redis.exceptions import RedisError
 
-from launcher.criteria import CriteriaError, Problem
+from launcher.criteria import CriteriaError, ForbiddenError, Problem
 from launcher.idempotency import IdempotencyError
 from launcher.problems import CONTENT_TYPE, problem_response
 from launcher.services import QueueUnavailableError
@@ -45,7 +45,7 @@ _UNAUTHENTICATED: Final = (
 _MEANINGS: Final = {
     400: "Something in the request can't be used; errors names every problem.",
     401: "There is no valid API key in the request.",
-    403: "The API client does not have the scope.",
+    403: "The API client does not have the scope, or the archives allow no such identifier.",
     404: "There is no such launch of this API client.",
     409: "The idempotency key was used for another request, or the first is under way.",
     413: "The body is too large.",
@@ -119,7 +119,8 @@ def _path(location: Sequence[str | int]) -> str:
 
 
 def _bad_values(request: HttpRequest, error: CriteriaError) -> HttpResponse:
-    return _refuse(400, *error.problems)
+    status = 403 if isinstance(error, ForbiddenError) else 400
+    return _refuse(status, *error.problems)
 
 
 def unauthenticated() -> HttpResponse:

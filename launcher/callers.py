@@ -12,7 +12,8 @@ from django.core.validators import slug_re
 from django.http import HttpRequest
 from django.utils import timezone
 
-from archives.models import Archive, ArchiveQuerySet
+from archives.entities import Selection
+from archives.models import Archive, ArchiveQuerySet, Identifier
 from launcher.addresses import is_inside
 from launcher.criteria import CriteriaError, ForbiddenError, Problem
 from launcher.models import ApiClient, LaunchTemplate
@@ -108,6 +109,18 @@ def _archives_by_slug(
             for slug in unknown
         )
     return list(dict.fromkeys(by_slug[slug] for slug in slugs))
+
+
+def kinds_of(selection: Selection) -> list[str]:
+    """The kinds of identifiers a selection uses, as archives allow them."""
+    given = {
+        Identifier.PATIENT_ID: selection.patients,
+        Identifier.STUDY_UID: selection.study_instance_uids,
+        Identifier.ACCESSION_NUMBER: selection.accession_numbers,
+        Identifier.SERIES_UID: selection.series,
+        Identifier.OBJECT_UID: selection.instances,
+    }
+    return [kind.value for kind, values in given.items() if values]
 
 
 def archives_allowing(

@@ -14,13 +14,14 @@ from typing import Final
 
 from django.utils import timezone
 
-from archives.models import Archive, Identifier
+from archives.models import Archive
 from launcher import iid, routing
 from launcher.authors import Parameters, author_of, decrypted
 from launcher.callers import (
     Caller,
     archives_allowing,
     archives_named,
+    kinds_of,
     template_named,
 )
 from launcher.criteria import (
@@ -127,7 +128,7 @@ def judge(request: LaunchRequest) -> Judged:
         raise findings.error() from error
     with findings.checking():
         archives = archives_named(criteria.archives, request.caller, field="archive")
-        archives = archives_allowing(archives, _kinds(criteria))
+        archives = archives_allowing(archives, kinds_of(criteria.selection))
     findings.raise_all()
     judged = Judged(
         request=request,
@@ -171,18 +172,6 @@ def _final_reading(judged: Judged, template: LaunchTemplate) -> LaunchCriteria:
     if has_own or not _has_dates(judged.parameters):
         return judged.criteria
     return _read(judged.parameters, template.date_meaning)
-
-
-def _kinds(criteria: LaunchCriteria) -> list[str]:
-    selection = criteria.selection
-    given = {
-        Identifier.PATIENT_ID: selection.patients,
-        Identifier.STUDY_UID: selection.study_instance_uids,
-        Identifier.ACCESSION_NUMBER: selection.accession_numbers,
-        Identifier.SERIES_UID: selection.series,
-        Identifier.OBJECT_UID: selection.instances,
-    }
-    return [kind.value for kind, values in given.items() if values]
 
 
 def _check_names(findings: Findings, caller: Caller, parameters: Parameters) -> None:

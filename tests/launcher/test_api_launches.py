@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from archives.entities import StudyFilter
-from launcher.models import Build, Launch, LaunchTemplate
+from launcher.models import Build, Launch, LaunchTemplate, Viewer
 from tests.api_calls import build, launch, problems_of
 from tests.factories import make_dimse_archive
 from tests.weasis_uri import parse_uri
@@ -435,3 +435,26 @@ def test_idempotency_key_that_is_no_key_is_named(ris, key):
 
     assert response.status_code == 400
     assert list(problems_of(response)) == ["Idempotency-Key"]
+
+
+def test_identifier_that_no_archive_allows_is_403(ris):
+    make_dimse_archive(identifiers=["studyUID"])
+
+    response = ris.post("/launches", json={"patient_ids": ["1CT1"]})
+
+    assert response.status_code == 403
+    assert "patientID" in problems_of(response)
+    assert not Launch.objects.exists()
+
+
+def test_launch_opens_weasis_whatever_viewer_the_template_has(ris):
+    make_dimse_archive()
+    viewer = Viewer.objects.create(
+        name="O", slug="o", url_template="https://o.example.org/?s={study_uids}"
+    )
+    LaunchTemplate.objects.create(name="O", slug="o", viewer=viewer, is_default=True)
+
+    created = launch(ris, study_instance_uids=["1.2"])
+
+    assert created["weasis_uri"].startswith("weasis://")
+    assert "/m/" in created["manifest_url"]
