@@ -28,9 +28,16 @@ class Dcmqrscp:
 
 @contextmanager
 def start_dcmqrscp(
-    folder: Path, dataset: DicomFiles, *, groups: Iterable[str] = GROUPS
+    folder: Path,
+    dataset: DicomFiles,
+    *,
+    groups: Iterable[str] = GROUPS,
+    options: Iterable[str] = (),
 ) -> Iterator[Dcmqrscp]:
-    """A running archive with these groups of files, without Nagle's delays."""
+    """A running archive with these groups of files, without Nagle's delays.
+
+    It takes uncompressed objects, and of a compressed syntax that an option names.
+    """
     archive = Dcmqrscp(port=free_port(), studies=dataset.group(*groups))
     storage = folder / "storage"
     storage.mkdir(parents=True)
@@ -41,14 +48,15 @@ def start_dcmqrscp(
         f"AETable BEGIN\n{archive.ae_title} {storage} RW (500, 64mb) ANY\nAETable END\n"
     )
     process = ServerProcess(
-        [_path("dcmqrscp"), "-c", str(configuration), str(archive.port)],
+        [_path("dcmqrscp"), "-c", str(configuration), *options, str(archive.port)],
         folder=folder,
         log=folder / "dcmqrscp.log",
         environment={"TCP_NODELAY": "1"},
     )
     with process:
         process.start(lambda: accepts(archive.port))
-        _fill(archive, process.environment, dataset.paths(archive.studies))
+        if paths := dataset.paths(archive.studies):
+            _fill(archive, process.environment, paths)
         yield archive
 
 

@@ -122,9 +122,10 @@ def _start(
         log=folder / "orthanc.log",
         environment={"TCP_NODELAY": "1" if nodelay else "0"},
     )
-    return process.start(
-        lambda: accepts(orthanc.http_port) and accepts(orthanc.dicom_port)
-    )
+    ports = [orthanc.dicom_port]
+    if settings.get("HttpServerEnabled", True):
+        ports.append(orthanc.http_port)
+    return process.start(lambda: all(map(accepts, ports)))
 
 
 def _configuration(orthanc: Orthanc) -> dict[str, Any]:

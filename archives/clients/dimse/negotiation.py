@@ -34,6 +34,8 @@ _ITEM_HEADER: Final = struct.Struct(">BxH")
 _FIXED_FIELDS: Final = 68  # protocol version, AE titles and reserved bytes
 _PROTOCOL_VERSION: Final = 0x0001
 _ACCEPTED: Final = 0x00
+# Of storage classes, beside the one of the retrieval: IDs are odd numbers below 256.
+_MOST_CONTEXTS: Final = 127
 _RELATIONAL_QUERIES: Final = b"\x01"  # PS3.4 C.5.1.1, Table C.5-1
 
 Context = tuple[str, tuple[str, ...]]
@@ -87,22 +89,35 @@ def query_proposal(root: QueryRetrieveRoot) -> Proposal:
 
 
 @lru_cache(maxsize=256)
-def retrieval_proposal(root: QueryRetrieveRoot, sop_class_uid: str) -> Proposal:
+def retrieval_proposals(
+    root: QueryRetrieveRoot, sop_class_uid: str
+) -> tuple[Proposal, ...]:
     """C-GET of objects of one class in any encoding, or of the usual classes.
 
     An acceptor takes one transfer syntax per context, so only separate contexts let the
-    archive send each object as it is stored.
+    archive send each object as it is stored. An association has room for one class in
+    every encoding; where the class is not known there are more proposals, the likely
+    encodings first, each to be tried where an object did not come with those before.
     """
     if sop_class_uid:
-        classes: tuple[str, ...] = (sop_class_uid,)
-        contexts: list[Context] = [(sop_class_uid, (uid,)) for uid in uids.STORED]
-    else:
-        classes = uids.USUAL_STORAGE_CLASSES
-        contexts = [(uid, uids.UNCOMPRESSED) for uid in classes]
-        contexts += [(uid, uids.COMPRESSED) for uid in classes]
+        contexts = [(sop_class_uid, (uid,)) for uid in uids.STORED]
+        return (_retrieval_proposal(root, contexts),)
+    classes = uids.USUAL_STORAGE_CLASSES
+    contexts = [(uid, uids.UNCOMPRESSED) for uid in classes]
+    contexts += [
+        (uid, (syntax,)) for syntax in uids.USUAL_COMPRESSED for uid in classes
+    ]
+    contexts += [(uid, uids.UNUSUAL_COMPRESSED) for uid in classes]
+    return tuple(
+        _retrieval_proposal(root, contexts[start : start + _MOST_CONTEXTS])
+        for start in range(0, len(contexts), _MOST_CONTEXTS)
+    )
+
+
+def _retrieval_proposal(root: QueryRetrieveRoot, contexts: list[Context]) -> Proposal:
     return Proposal(
         contexts=((uids.GET[root], uids.UNCOMPRESSED), *contexts),
-        storage_classes=classes,
+        storage_classes=tuple(dict.fromkeys(uid for uid, _ in contexts)),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from archives.clients import matches as tags
 from archives.clients.base import DimseEndpoint
@@ -11,7 +11,7 @@ from archives.clients.dimse import failures
 from archives.clients.dimse.association import Association
 from archives.clients.dimse.keys import IMAGE, Keys
 from archives.clients.dimse.knowledge import knowledge_of
-from archives.clients.dimse.negotiation import retrieval_proposal
+from archives.clients.dimse.negotiation import retrieval_proposals
 from archives.clients.dimse.pool import pool_of
 from archives.clients.dimse.queries import Queries, within
 from archives.clients.dimse.retrieval import Retrieval, retrieve
@@ -66,8 +66,11 @@ async def _retrieve_as(
     async def start(association: Association) -> Retrieval:
         return await retrieve(association, identifier)
 
-    proposal = retrieval_proposal(endpoint.root, sop_class_uid)
-    return await pool_of(endpoint).start(proposal, start)
+    *first, last = retrieval_proposals(endpoint.root, sop_class_uid)
+    for proposal in first:
+        with suppress(failures.NotSentError):
+            return await pool_of(endpoint).start(proposal, start)
+    return await pool_of(endpoint).start(last, start)
 
 
 async def _sop_class(endpoint: DimseEndpoint, identifier: InstanceIdentifier) -> str:

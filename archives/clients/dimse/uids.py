@@ -62,11 +62,16 @@ STORED: Final = (
     "1.2.840.10008.1.2.1.98",  # encapsulated uncompressed
     "1.2.840.10008.1.2.1.99",  # deflated
     "1.2.840.10008.1.2.2",  # explicit VR big endian
+    "1.2.840.10008.1.2.4.53",  # JPEG spectral selection, retired
+    "1.2.840.10008.1.2.4.55",  # JPEG full progression, retired
+    "1.2.840.113619.5.2",  # GE's, with big endian pixels
 )
-COMPRESSED: Final = STORED[len(UNCOMPRESSED) :]
+# Where the class of an object is not known, the usual ones have contexts of their own.
+USUAL_COMPRESSED: Final = STORED[len(UNCOMPRESSED) : 11]
+UNUSUAL_COMPRESSED: Final = STORED[11:]
 
 # Objects that viewers show, the usual ones: for archives that do not say what class an
-# instance is of. Two presentation contexts each must stay below 128.
+# instance is of. Each takes a presentation context per encoding.
 USUAL_STORAGE_CLASSES: Final = tuple(
     f"1.2.840.10008.5.1.4.1.1.{suffix}"
     for suffix in (

@@ -28,7 +28,7 @@ from archives.clients.dimse.negotiation import (
     encode_request,
     parse_acceptance,
     query_proposal,
-    retrieval_proposal,
+    retrieval_proposals,
 )
 from archives.clients.dimse.pdu import (
     A_ABORT,
@@ -211,29 +211,29 @@ def test_a_user_name_goes_without_passcode():
 
 
 @pytest.mark.parametrize("sop_class_uid", ["", CT])
-def test_a_retrieval_proposes_every_encoding_in_128_contexts(sop_class_uid):
-    proposal = retrieval_proposal(QueryRetrieveRoot.STUDY, sop_class_uid)
+def test_retrievals_propose_every_encoding_in_128_contexts_each(sop_class_uid):
+    proposed = set()
+    for proposal in retrieval_proposals(QueryRetrieveRoot.STUDY, sop_class_uid):
+        primitive, pdu = decoded_request(ENDPOINT, proposal)
+        contexts = primitive.presentation_context_definition_list
+        assert len(contexts) <= 128
+        ids = [context.context_id for context in contexts]
+        assert ids == list(range(1, 2 * len(contexts), 2))
+        proposed |= {
+            syntax
+            for context in contexts
+            if context.abstract_syntax == CT
+            for syntax in context.transfer_syntax
+        }
+        roles = pdu.user_information.role_selection
+        assert set(roles) == {one.abstract_syntax for one in contexts[1:]}
+        assert all(one.scp_role and not one.scu_role for one in roles.values())
 
-    primitive, pdu = decoded_request(ENDPOINT, proposal)
-
-    contexts = primitive.presentation_context_definition_list
-    assert len(contexts) <= 128
-    ids = [context.context_id for context in contexts]
-    assert ids == list(range(1, 2 * len(contexts), 2))
-    proposed = {
-        syntax
-        for context in contexts
-        if context.abstract_syntax == CT
-        for syntax in context.transfer_syntax
-    }
     assert proposed == set(uids.STORED)
-    roles = pdu.user_information.role_selection
-    assert CT in roles
-    assert all(one.scp_role and not one.scu_role for one in roles.values())
 
 
 def test_a_known_class_gets_a_context_per_transfer_syntax():
-    proposal = retrieval_proposal(QueryRetrieveRoot.STUDY, CT)
+    proposal = retrieval_proposals(QueryRetrieveRoot.STUDY, CT)[0]
 
     assert all(len(syntaxes) == 1 for _, syntaxes in proposal.contexts[1:])
 

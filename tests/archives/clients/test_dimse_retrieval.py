@@ -98,8 +98,8 @@ def endpoint_of(archive: Any, **options: Any) -> DimseEndpoint:
         **{
             "name": "Embedded",
             "host": archive.host,
-            "port": archive.port,
             "called_ae_title": archive.ae_title,
+            "port": options.pop("port", None) or archive.port,
             **options,
         }
     )
