@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import random
+import re
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from launcher import signed_links
 from launcher.signed_links import LinkError
 
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "integration.md"
 SECRET = "a secret of the client"
 NOW = 1_800_000_000
 PARAMETERS = [("patientID", "4711^^^HOSP"), ("archive", "main"), ("x", "é & +")]
@@ -123,6 +127,18 @@ def test_parameter_of_the_signature_given_twice_is_refused(name):
 def test_client_without_secret_accepts_nothing():
     with pytest.raises(LinkError):
         accept(link(secret=""), secret="")
+
+
+def test_function_in_the_documentation_signs_links():
+    text = DOCUMENTATION.read_text()
+    [code] = re.findall(r"```python\n(.*?def signed_link.*?)```", text, re.DOTALL)
+    scope = {}
+    exec(code, scope)  # noqa: S102 - our own example
+
+    made = scope["signed_link"]("/weasis", PARAMETERS, "ris", SECRET)
+
+    assert accept(made, now=int(time.time())).client == "ris"
+    assert made != scope["signed_link"]("/weasis", PARAMETERS, "ris", SECRET)
 
 
 @pytest.mark.parametrize("query", ["sig=", "a=b&sig", "sig=x&a=b", "a=b&sig=zz"])
