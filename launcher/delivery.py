@@ -93,6 +93,11 @@ def gateway_url(archive: Archive) -> str:
     return f"{settings.VIEWERHUB_PUBLIC_URL}/gateway/{archive.slug}/wado"
 
 
+def dicomweb_url(slug: str) -> str:
+    """The same for viewers that speak DICOMweb."""
+    return f"{settings.VIEWERHUB_PUBLIC_URL}/gateway/{slug}/dicom-web"
+
+
 def render(
     delivery: Delivery,
     collected: Collected,

@@ -69,5 +69,10 @@ external: list[URLPattern] = [
         gateway.file,
         name="gateway_file",
     ),
+    path(
+        "gateway/<slug:slug>/dicom-web/<path:path>",
+        gateway.dicomweb,
+        name="gateway_dicomweb",
+    ),
 ]
 urlpatterns: list[URLPattern] = [*portal, *external]

@@ -6,6 +6,7 @@ from archives.clients.base import (
     DimseEndpoint,
     Endpoint,
 )
+from archives.clients.parallel import run_all
 from archives.clients.pass_through import (
     DicomWebArchive,
     Forwarded,
@@ -28,6 +29,7 @@ __all__ = [
     "newest_of_each_patient",
     "open_client",
     "open_dicomweb",
+    "run_all",
 ]
 
 

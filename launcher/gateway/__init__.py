@@ -4,6 +4,7 @@ Archive credentials stay in the hub. A token opens what its launch's manifest li
 nothing else; everything else is 404, whether it exists or not.
 """
 
+from launcher.gateway.dicomweb import dicomweb
 from launcher.gateway.images import file, wado_uri
 
-__all__ = ["file", "wado_uri"]
+__all__ = ["dicomweb", "file", "wado_uri"]

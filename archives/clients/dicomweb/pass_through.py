@@ -14,7 +14,8 @@ from archives.clients.dicomweb.json_model import (
     MalformedJsonError,
     attributes_of,
 )
-from archives.clients.dicomweb.retrieval import raise_for_status
+from archives.clients.dicomweb.multipart import boundary_of
+from archives.clients.dicomweb.retrieval import MULTIPART, raise_for_status
 from archives.clients.dicomweb.search import (
     DICOM_JSON,
     Decode,
@@ -26,13 +27,15 @@ from archives.clients.http import HttpAnswer, HttpSession
 from archives.clients.pass_through import JsonObject, Level
 from archives.errors import ArchiveResponseError
 
+# An end, and what may stand behind it.
+_EPILOGUE: Final = 1024
 _TAG: Final = re.compile(r"[0-9A-Fa-f]{8}")
 
 
 @asynccontextmanager
 async def forward(
     http: HttpSession, path: Sequence[str], *, query: str, accept: str, byte_range: str
-) -> AsyncIterator[HttpAnswer]:
+) -> AsyncIterator[WholeAnswer]:
     url = f"{http.endpoint.url}/{path_to(*path)}"
     async with http.get(
         f"{url}?{query}" if query else url,
@@ -40,7 +43,38 @@ async def forward(
         accept_encoding="identity",
         byte_range=byte_range,
     ) as answer:
-        yield answer
+        yield WholeAnswer(answer, http.name)
+
+
+class WholeAnswer:
+    """A ``Forwarded`` answer: one of several parts is not whole without its end."""
+
+    def __init__(self, answer: HttpAnswer, archive_name: str) -> None:
+        self._answer = answer
+        self._archive_name = archive_name
+        self.status = answer.status
+        self.media_type = answer.media_type
+        self.content_length = answer.content_length
+        self.header = answer.header
+
+    async def body(self) -> AsyncGenerator[bytes, None]:
+        end, last = self._end(), b""
+        async with aclosing(self._answer.body()) as body:
+            async for piece in body:
+                if end:
+                    last = (last + piece[-_EPILOGUE:])[-_EPILOGUE:]
+                yield piece
+        if end not in last:
+            raise ArchiveResponseError(
+                f"{self._archive_name} broke off its answer: try again."
+            )
+
+    def _end(self) -> bytes:
+        """What a whole body ends with; empty if it is not known."""
+        if self.status != 200 or self.media_type != MULTIPART:
+            return b""
+        boundary = boundary_of(self._answer.header("content-type"))
+        return f"--{boundary}--".encode() if boundary else b""
 
 
 @asynccontextmanager
@@ -88,8 +122,9 @@ async def search(
 
 def _keyword(name: str) -> str:
     """What the archive's quirks call an attribute."""
-    tag = int(name, 16) if _TAG.fullmatch(name) else 0
-    return keyword_for_tag(tag) or name
+    if not _TAG.fullmatch(name):
+        return name
+    return keyword_for_tag(int(name, 16)) or name
 
 
 class _Read(dict[int, str]):

@@ -20,11 +20,11 @@ from archives.entities import InstanceIdentifier
 from archives.errors import ArchiveResponseError, InstanceNotFoundError
 
 _DICOM: Final = "application/dicom"
-_MULTIPART: Final = "multipart/related"
+MULTIPART: Final = "multipart/related"
 # Servers that know no wildcard for the transfer syntax answer 406; some have no multipart.
 _ACCEPTED: Final = (
-    f'{_MULTIPART}; type="{_DICOM}"; transfer-syntax=*',
-    f'{_MULTIPART}; type="{_DICOM}"',
+    f'{MULTIPART}; type="{_DICOM}"; transfer-syntax=*',
+    f'{MULTIPART}; type="{_DICOM}"',
     f"{_DICOM}; transfer-syntax=*",
 )
 _PREAMBLE: Final = 128
@@ -118,7 +118,7 @@ def _part_reader(answer: HttpAnswer, name: str) -> PartReader | None:
     """For a multipart answer; ``None`` where the body is the file itself."""
     if answer.media_type in (_DICOM, "application/octet-stream", ""):
         return None
-    if answer.media_type == _MULTIPART:
+    if answer.media_type == MULTIPART:
         try:
             return PartReader(boundary_of(answer.header("content-type")))
         except MalformedMultipartError as error:

@@ -1,0 +1,241 @@
+"""DICOMweb (PS3.18 10) of an archive that has it, as far as a launch goes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Final
+
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.views.decorators.http import require_safe
+
+from archives.clients import (
+    DicomWebEndpoint,
+    Forwarded,
+    JsonObject,
+    Level,
+    open_dicomweb,
+)
+from archives.errors import ArchiveError, ArchiveResponseError
+from launcher.delivery import dicomweb_url
+from launcher.gateway import dicom_json
+from launcher.gateway.grants import Grant, grant_of
+from launcher.gateway.images import failed
+from launcher.gateway.resources import Kind, Resource, parse
+from launcher.gateway.searching import question_of, search, targets
+
+DICOM_JSON: Final = "application/dicom+json"
+PRIVATE: Final = {"Cache-Control": "private, no-store"}
+_ANY_OBJECTS: Final = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+_ANY_PART: Final = (
+    'multipart/related; type="application/octet-stream"; transfer-syntax=*'
+)
+_ANY_PICTURE: Final = "image/jpeg"
+_RANGE: Final = re.compile(r"bytes=[0-9, -]{1,100}")
+_MAXIMUM_ACCEPT: Final = 1000
+# Statuses that a client is told as they are; the rest is the archive's fault.
+_REFUSALS: Final = {204: 404, 400: 400, 404: 404, 406: 406, 410: 404, 416: 416}
+# What can't be an image, whatever an archive says: pages have no place on our address.
+_SENT: Final = re.compile(
+    r"multipart/related|application/(?:dicom|octet-stream|pdf)|(?:image|video)/(?!svg).+"
+)
+_PIECE: Final = 64 * 1024
+
+
+@require_safe
+async def dicomweb(request: HttpRequest, slug: str, path: str) -> HttpResponseBase:
+    """A resource of the archive; 404 for all that the token's launch does not have.
+
+    Only ``Accept`` and ``Range`` reach the archive, and nothing but what it sent for
+    the launch comes back.
+    """
+    grant = await grant_of(request, slug)
+    if isinstance(grant, HttpResponse):
+        return grant
+    resource = parse(path)
+    endpoint = grant.endpoint
+    if (
+        resource is None
+        or not (grant.has_dicomweb and isinstance(endpoint, DicomWebEndpoint))
+        or not _is_listed(resource, grant)
+    ):
+        return HttpResponse(status=404)
+    try:
+        return await _ANSWERS[resource.kind](request, grant, endpoint, resource)
+    except ArchiveError as error:
+        return failed(grant, error)
+
+
+def _is_listed(resource: Resource, grant: Grant) -> bool:
+    contents = grant.contents
+    if resource.instance:
+        return bool(contents.find(resource.instance, resource.series, resource.study))
+    is_there = (
+        resource.series in contents.series_of(resource.study)
+        if resource.series
+        else resource.study in contents.studies
+    )
+    if resource.kind is Kind.SEARCH:
+        return is_there or not resource.study
+    if resource.kind is Kind.OBJECTS:  # sent unread, so all of it must be selected
+        return is_there and contents.is_whole(resource.study, resource.series)
+    return is_there
+
+
+async def _search(
+    request: HttpRequest, grant: Grant, endpoint: DicomWebEndpoint, resource: Resource
+) -> HttpResponseBase:
+    if not _accepts_json(request):
+        return HttpResponse(status=406)
+    try:
+        question = question_of(request.META.get("QUERY_STRING", ""))
+    except ValueError:
+        return HttpResponse(
+            "The parameters can't be read.", status=400, content_type="text/plain"
+        )
+    asked = targets(question, resource, grant.contents, endpoint)
+    async with open_dicomweb(endpoint) as archive:
+        try:
+            body = await search(
+                archive,
+                resource.level or Level.STUDIES,
+                question,
+                asked,
+                grant.contents,
+                dicomweb_url(grant.slug),
+            )
+        except ValueError as error:
+            raise _not_dicom_json(endpoint) from error
+    headers = PRIVATE | {"Content-Length": str(len(body))}
+    return HttpResponse(body, content_type=DICOM_JSON, headers=headers)
+
+
+async def _metadata(
+    request: HttpRequest, grant: Grant, endpoint: DicomWebEndpoint, resource: Resource
+) -> HttpResponseBase:
+    if not _accepts_json(request):
+        return HttpResponse(status=406)
+    async with AsyncExitStack() as stack:
+        archive = await stack.enter_async_context(open_dicomweb(endpoint))
+        objects = await stack.enter_async_context(archive.metadata(resource.path))
+        if request.method == "HEAD":
+            return HttpResponse(content_type=DICOM_JSON, headers=PRIVATE)
+        return StreamingHttpResponse(
+            _described(objects, grant, endpoint, resource, stack.pop_all()),
+            content_type=DICOM_JSON,
+            headers=PRIVATE,
+        )
+
+
+async def _described(
+    objects: AsyncIterator[JsonObject],
+    grant: Grant,
+    endpoint: DicomWebEndpoint,
+    resource: Resource,
+    stack: AsyncExitStack,
+) -> AsyncIterator[bytes]:
+    base_url, parents = dicomweb_url(grant.slug), (resource.study, resource.series)
+    known = tuple(filter(None, (*parents, resource.instance)))
+    separator, piece = b"[", b""
+    async with stack:
+        async for each in objects:
+            uids = dicom_json.identify(each, grant.contents, known, depth=3)
+            if not uids:
+                continue
+            try:
+                text = dicom_json.dumps(dicom_json.rewritten(each, base_url, uids))
+            except ValueError as error:
+                raise _not_dicom_json(endpoint) from error
+            piece, separator = piece + separator + text, b","
+            if len(piece) > _PIECE:
+                yield piece
+                piece = b""
+    yield piece + (b"]" if separator == b"," else b"[]")
+
+
+async def _forward(
+    request: HttpRequest, grant: Grant, endpoint: DicomWebEndpoint, resource: Resource
+) -> HttpResponseBase:
+    accept = request.headers.get("Accept", "")
+    if accept in ("", "*/*"):
+        accept = _ANY_OBJECTS if resource.kind is Kind.OBJECTS else _ANY_PART
+    byte_range = request.headers.get("Range", "")
+    if len(accept) > _MAXIMUM_ACCEPT or not accept.isascii():
+        return HttpResponse(status=406)
+    async with AsyncExitStack() as stack:
+        archive = await stack.enter_async_context(open_dicomweb(endpoint))
+        answer = await stack.enter_async_context(
+            archive.forward(
+                resource.path,
+                accept=accept,
+                byte_range=byte_range if _RANGE.fullmatch(byte_range) else "",
+            )
+        )
+        if answer.status not in (200, 206):
+            return _refused(answer, endpoint)
+        if not _SENT.fullmatch(answer.media_type):
+            raise _not_an_image(endpoint)
+        headers = _headers(answer)
+        if request.method == "HEAD":
+            return HttpResponse(status=answer.status, headers=headers)
+        return StreamingHttpResponse(
+            _body(answer, stack.pop_all()), status=answer.status, headers=headers
+        )
+
+
+def _headers(answer: Forwarded) -> dict[str, str]:
+    headers = PRIVATE | {"Content-Type": answer.header("content-type")}
+    if answer.content_length is not None:
+        headers["Content-Length"] = str(answer.content_length)
+    for name in ("Content-Range", "Accept-Ranges"):
+        if value := answer.header(name):
+            headers[name] = value
+    return headers
+
+
+async def _body(answer: Forwarded, stack: AsyncExitStack) -> AsyncIterator[bytes]:
+    async with stack:
+        async for piece in answer.body():
+            yield piece
+
+
+def _refused(answer: Forwarded, endpoint: DicomWebEndpoint) -> HttpResponse:
+    if status := _REFUSALS.get(answer.status):
+        return HttpResponse(status=status)
+    raise ArchiveResponseError(
+        f"{endpoint.name} can't send this: ask its administrator (HTTP {answer.status}).",
+        status=str(answer.status),
+    )
+
+
+def _accepts_json(request: HttpRequest) -> bool:
+    """Whether DICOM JSON will do; clients that say nothing, as Weasis does, want it."""
+    accept = request.headers.get("Accept", "").lower()
+    return not accept or any(
+        name in accept for name in ("json", "*/*", "application/*")
+    )
+
+
+def _not_dicom_json(endpoint: DicomWebEndpoint) -> ArchiveResponseError:
+    return ArchiveResponseError(f"{endpoint.name} sent numbers that are none.")
+
+
+def _not_an_image(endpoint: DicomWebEndpoint) -> ArchiveResponseError:
+    return ArchiveResponseError(
+        f"{endpoint.name} sent something else than images: check its address, and "
+        "whether it wants a login."
+    )
+
+
+Answer = Callable[
+    [HttpRequest, Grant, DicomWebEndpoint, Resource], Awaitable[HttpResponseBase]
+]
+_ANSWERS: Final[dict[Kind, Answer]] = {
+    Kind.SEARCH: _search,
+    Kind.METADATA: _metadata,
+    Kind.OBJECTS: _forward,
+    Kind.PICTURE: _forward,
+    Kind.PART: _forward,
+}
