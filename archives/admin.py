@@ -30,6 +30,7 @@ from archives.fields import EncryptedTextField
 from archives.forms import (
     FOLDED_SECTIONS,
     FORMS,
+    KIND_OF_SECTION,
     SECTIONS,
     ArchiveForm,
     CheckboxSelectMultiple,
@@ -175,6 +176,10 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
                 if may_write and name in SECRET_FIELDS and obj and obj.has_secret(name):
                     fields.append(f"clear_{name}")
             classes = ["collapse"] if title in FOLDED_SECTIONS else []
+            if kind := KIND_OF_SECTION.get(title):
+                if not may_write and obj and obj.authentication != kind:
+                    continue
+                classes = ["vh-kind", f"vh-kind-{kind}"] if may_write else []
             fieldsets.append((title, {"fields": fields, "classes": classes}))
         return fieldsets
 
@@ -191,7 +196,7 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
     def formfield_for_dbfield(
         self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any
     ) -> Any:
-        if db_field.name == "client_key":
+        if db_field.name in ("client_key", "service_account_key", "custom_headers"):
             kwargs["widget"] = SecretTextarea
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if field and isinstance(field.widget, RelatedFieldWidgetWrapper):

@@ -7,6 +7,7 @@ from typing import Any, cast
 from django import forms
 from django.apps import apps
 
+from archives.authentication import FIELDS_OF, Authentication
 from archives.fields import SecretUnreadableError
 from archives.models import SECRET_FIELDS, Archive, Identifier
 from archives.presets import PRESETS, Preset, offering, preset_of
@@ -24,6 +25,7 @@ else:
 __all__ = [
     "FOLDED_SECTIONS",
     "FORMS",
+    "KIND_OF_SECTION",
     "SECTIONS",
     "ArchiveForm",
     "CheckboxSelectMultiple",
@@ -66,6 +68,11 @@ class ArchiveForm(forms.ModelForm):  # type: ignore[type-arg]
     clear_dimse_passcode = _clear_box("passcode")
     clear_password = _clear_box("password")
     clear_bearer_token = _clear_box("token")
+    clear_client_secret = _clear_box("client secret")
+    clear_service_account_key = _clear_box("service account key")
+    clear_aws_secret_access_key = _clear_box("secret access key")
+    clear_aws_session_token = _clear_box("session token")
+    clear_custom_headers = _clear_box("headers")
     clear_client_key = _clear_box("private key")
     identifiers = forms.MultipleChoiceField(
         choices=Identifier.choices,
@@ -173,6 +180,11 @@ _CERTIFICATES = ("ca_certificates", "client_certificate", "client_key")
 _ACCESS = ("groups", "identifiers", "images")
 _WADO = ("wado_parameters", "wado_needs_only_object")
 Sections = tuple[tuple[str, tuple[str, ...]], ...]
+# Shown for the kind of authentication that is chosen, by the style sheet.
+KIND_OF_SECTION = {
+    str(kind.label): kind.value for kind in Authentication if FIELDS_OF[kind.value]
+}
+_KINDS = tuple((title, FIELDS_OF[kind]) for title, kind in KIND_OF_SECTION.items())
 SECTIONS: dict[str, Sections] = {
     Archive.Protocol.DIMSE: (
         ("General", _GENERAL),
@@ -209,14 +221,12 @@ SECTIONS: dict[str, Sections] = {
             (
                 "url",
                 "wado_uri_url",
-                "authentication",
-                "username",
-                "password",
-                "bearer_token",
                 "page_size",
                 "maximum_associations",
             ),
         ),
+        ("Authentication", ("authentication",)),
+        *_KINDS,
         ("TLS", (*_CERTIFICATES, "check_hostname")),
         ("Timeouts", ("connect_timeout", "answer_timeout", "total_timeout")),
         ("Access", (*_ACCESS, *_WADO)),

@@ -13,12 +13,17 @@ from django.db import models
 from django.db.models import Q
 
 from archives import presets
+from archives.authentication import (
+    AUTHENTICATION_FIELDS,
+    AUTHENTICATION_SECRETS,
+    Authentication,
+    AuthenticationFields,
+)
 from archives.clients.base import (
     Deadlines,
     DicomWebEndpoint,
     DimseEndpoint,
     Endpoint,
-    HttpAuthentication,
     QueryRetrieveRoot,
     TlsSettings,
     UserIdentity,
@@ -43,15 +48,8 @@ DIMSE_FIELDS = (
     "use_tls",
     "association_timeout",
 )
-DICOMWEB_FIELDS = (
-    "url",
-    "authentication",
-    "username",
-    "password",
-    "bearer_token",
-    "page_size",
-)
-SECRET_FIELDS = ("dimse_passcode", "password", "bearer_token", "client_key")
+DICOMWEB_FIELDS = ("url", "authentication", *AUTHENTICATION_FIELDS, "page_size")
+SECRET_FIELDS = ("dimse_passcode", *AUTHENTICATION_SECRETS, "client_key")
 
 
 class Identifier(models.TextChoices):
@@ -118,7 +116,7 @@ class ArchiveQuerySet(models.QuerySet["Archive"]):
         return errors
 
 
-class Archive(models.Model):
+class Archive(AuthenticationFields):
     """A DICOM archive that is searched, and whose images are opened."""
 
     class Protocol(models.TextChoices):
@@ -129,10 +127,7 @@ class Archive(models.Model):
         STUDY = QueryRetrieveRoot.STUDY.value, "Study Root"
         PATIENT = QueryRetrieveRoot.PATIENT.value, "Patient Root"
 
-    class Authentication(models.TextChoices):
-        NONE = HttpAuthentication.NONE.value, "None"
-        BASIC = HttpAuthentication.BASIC.value, "User name and password (Basic)"
-        BEARER = HttpAuthentication.BEARER.value, "Bearer token"
+    Authentication = Authentication
 
     class Images(models.TextChoices):
         GATEWAY = "gateway", "Through the hub (recommended)"
@@ -277,12 +272,6 @@ class Archive(models.Model):
         default=False,
         help_text="The archive finds images without their Study and Series Instance UID.",
     )
-    authentication = models.CharField(
-        max_length=6, choices=Authentication, default=Authentication.NONE
-    )
-    username = models.CharField("user name", max_length=255, blank=True)
-    password = EncryptedTextField(blank=True)
-    bearer_token = EncryptedTextField(blank=True)
     page_size = models.PositiveIntegerField(
         default=1000,
         validators=[MinValueValidator(1), MaxValueValidator(50000)],
@@ -384,10 +373,7 @@ class Archive(models.Model):
         """Give settings of the other protocol or authentication their defaults back."""
         is_dimse = self.protocol == self.Protocol.DIMSE
         unused = list(DICOMWEB_FIELDS if is_dimse else DIMSE_FIELDS)
-        if self.authentication != self.Authentication.BASIC:
-            unused += ["username", "password"]
-        if self.authentication != self.Authentication.BEARER:
-            unused += ["bearer_token"]
+        unused += self.unused_authentication_fields()
         defaults = Archive()
         for name in unused:
             setattr(self, name, getattr(defaults, name))
@@ -439,10 +425,7 @@ class Archive(models.Model):
             name=self.name,
             url=self.url.rstrip("/"),
             wado_uri_url=self.wado_uri_url.rstrip("/"),
-            authentication=HttpAuthentication(self.authentication),
-            username=self.username,
-            password=self.password,
-            bearer_token=self.bearer_token,
+            credentials=self.credentials(),
             tls=self._tls_settings(),
             deadlines=deadlines,
             maximum_connections=self.maximum_associations,

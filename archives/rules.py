@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from archives.authentication_rules import authentication_problems
 from archives.certificates import certificates_problem, key_problem
 from archives.clients.base import HttpAuthentication
 from archives.presets import DICOMWEB, DIMSE, PRESETS, LaunchMode, preset_of
@@ -25,6 +26,7 @@ def problems(archive: Archive) -> Problems:
     """All there is to say about an archive by itself, without the others."""
     found = (
         _protocol_problems(archive)
+        | authentication_problems(archive)
         | _product_problems(archive)
         | _name_problems(archive)
         | _certificate_problems(archive)
@@ -60,11 +62,6 @@ def _dicomweb_problems(archive: Archive) -> Problems:
     for field in ("url", "wado_uri_url"):
         if set("?#") & set(getattr(archive, field)):
             found[field] = "Leave out everything from ? or # on."
-    if archive.authentication == HttpAuthentication.BASIC and not archive.username:
-        found["username"] = "Basic authentication needs a user name."
-    is_bearer = archive.authentication == HttpAuthentication.BEARER
-    if is_bearer and not archive.bearer_token:
-        found |= {"bearer_token": "Bearer authentication needs a token."}
     return found
 
 

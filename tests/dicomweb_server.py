@@ -58,6 +58,7 @@ class Request:
     path: str
     query: str
     headers: dict[str, str]
+    raw_path: str = ""  # as it was sent
 
     @property
     def keys(self) -> dict[str, str]:
@@ -355,6 +356,7 @@ def _request(head: bytes) -> Request:
     headers = (field.partition(":") for field in fields if field)
     return Request(
         path=unquote(path),
+        raw_path=path,
         query=query,
         headers={name.lower(): value.strip() for name, _, value in headers},
     )

@@ -18,6 +18,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self
 
+from archives.clients.credentials import Credentials
 from archives.clients.outgoing import ANYWHERE, OutgoingRules
 from archives.entities import (
     Instance,
@@ -40,9 +41,15 @@ class QueryRetrieveRoot(StrEnum):
 
 
 class HttpAuthentication(StrEnum):
+    """Kinds of credentials, see ``archives.clients.credentials``."""
+
     NONE = "none"
     BASIC = "basic"
     BEARER = "bearer"
+    OAUTH2 = "oauth2"  # client credentials
+    GOOGLE = "google"  # service account
+    AWS = "aws"  # Signature Version 4
+    HEADERS = "headers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,10 +144,7 @@ class DicomWebEndpoint:
     name: str
     url: str
     wado_uri_url: str = ""
-    authentication: HttpAuthentication = HttpAuthentication.NONE
-    username: str = ""
-    password: str = field(default="", repr=False)
-    bearer_token: str = field(default="", repr=False)
+    credentials: Credentials | None = None
     tls: TlsSettings | None = None
     deadlines: Deadlines = Deadlines()
     maximum_connections: int = 4

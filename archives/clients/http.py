@@ -6,10 +6,9 @@ Requests are GET alone, which may be sent again (RFC 9110 9.2.2).
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import urlsplit
@@ -17,13 +16,13 @@ from weakref import WeakKeyDictionary
 
 import httpx2
 
-from archives.clients.base import DicomWebEndpoint, HttpAuthentication
+from archives.clients.authentication import authorizer_of
+from archives.clients.base import DicomWebEndpoint
 from archives.clients.http_failures import raise_for_status, translated_errors
 from archives.clients.http_transport import PinnedTransport
 from archives.clients.pool import on_close
 from archives.clients.tls import client_context
 from archives.errors import (
-    ArchiveRefusedError,
     ArchiveResponseError,
     ArchiveUnavailableError,
 )
@@ -138,16 +137,39 @@ class HttpSession:
             turns.release()
 
     async def _open(self, url: str, headers: dict[str, str]) -> httpx2.Response:
-        for _ in range(MAXIMUM_REDIRECTS + 1):
-            response = await self._send(url, headers)
+        may_renew = True
+        redirects = 0
+        while redirects <= MAXIMUM_REDIRECTS:
+            response, credentials = await self._send_with_credentials(url, headers)
+            if response.status_code == 401 and may_renew:
+                may_renew = False
+                if await self._renew(response, credentials):
+                    continue
             if not response.has_redirect_location:
                 return response
             await response.aclose()
             url = self._redirected(response)
+            redirects += 1
         raise ArchiveResponseError(
             f"{self.name} redirects in a circle: check its address.",
             status=str(response.status_code),
         )
+
+    async def _send_with_credentials(
+        self, url: str, headers: dict[str, str]
+    ) -> tuple[httpx2.Response, Mapping[str, str]]:
+        # As it goes over the wire: signatures are of the address.
+        with translated_errors(self.name):
+            url = str(httpx2.URL(url))
+        credentials = await _pool_of(self.endpoint).authorizer.headers(url)
+        return await self._send(url, {**headers, **credentials}), credentials
+
+    async def _renew(
+        self, response: httpx2.Response, credentials: Mapping[str, str]
+    ) -> bool:
+        """Whether there are other credentials than those that were refused."""
+        await response.aclose()
+        return await _pool_of(self.endpoint).authorizer.renew(credentials)
 
     async def _send(self, url: str, headers: dict[str, str]) -> httpx2.Response:
         """Send once; again only where a kept connection turns out to be closed."""
@@ -195,6 +217,7 @@ class _Pool:
     def __init__(self, endpoint: DicomWebEndpoint) -> None:
         deadlines = endpoint.deadlines
         self.turns = asyncio.Semaphore(endpoint.maximum_connections)
+        self.authorizer = authorizer_of(endpoint)
         self.client = httpx2.AsyncClient(
             transport=PinnedTransport(
                 endpoint.outgoing,
@@ -204,7 +227,7 @@ class _Pool:
             ),
             trust_env=False,
             follow_redirects=False,
-            headers={"User-Agent": "ViewerHub", **_authorization(endpoint)},
+            headers={"User-Agent": "ViewerHub"},
             timeout=httpx2.Timeout(deadlines.first_answer, connect=deadlines.connect),
         )
 
@@ -234,21 +257,6 @@ def _tls_context(endpoint: DicomWebEndpoint) -> ssl.SSLContext:
         return client_context(endpoint.tls, endpoint.name)
     # Reading the system's trust store takes 50 ms. This context trusts nobody.
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-def _authorization(endpoint: DicomWebEndpoint) -> dict[str, str]:
-    if endpoint.authentication is HttpAuthentication.BASIC:
-        credentials = f"{endpoint.username}:{endpoint.password}".encode()
-        return {"Authorization": f"Basic {base64.b64encode(credentials).decode()}"}
-    if endpoint.authentication is HttpAuthentication.BEARER:
-        if not (
-            endpoint.bearer_token.isascii() and endpoint.bearer_token.isprintable()
-        ):
-            raise ArchiveRefusedError(
-                f"The token entered for {endpoint.name} is not one: enter it again."
-            )
-        return {"Authorization": f"Bearer {endpoint.bearer_token}"}
-    return {}
 
 
 def _require_address(url: str, name: str) -> None:

@@ -10,7 +10,15 @@ from typing import Final
 
 import httpx2
 
-from archives.clients.base import DicomWebEndpoint, HttpAuthentication
+from archives.clients.base import DicomWebEndpoint
+from archives.clients.credentials import (
+    AwsKeys,
+    BasicCredentials,
+    BearerToken,
+    ClientCredentials,
+    CustomHeaders,
+    ServiceAccountKey,
+)
 from archives.clients.outgoing import ForbiddenAddressError, forbidden
 from archives.clients.tls import explain
 from archives.errors import (
@@ -28,10 +36,7 @@ def raise_for_status(status: int, endpoint: DicomWebEndpoint) -> None:
     if status == 401:
         raise ArchiveRefusedError(f"{name} {_refused_login(endpoint)} (HTTP 401).")
     if status == 403:
-        raise ArchiveRefusedError(
-            f"{name} does not permit this: check the user name and password, and the "
-            "rights of that account (HTTP 403)."
-        )
+        raise ArchiveRefusedError(f"{name} does not permit this: {_rights(endpoint)}.")
     if status == 413:
         raise ArchiveResponseError(
             f"{name} has too many results: narrow the search (HTTP 413).", status="413"
@@ -43,12 +48,32 @@ def raise_for_status(status: int, endpoint: DicomWebEndpoint) -> None:
 
 
 def _refused_login(endpoint: DicomWebEndpoint) -> str:
-    match endpoint.authentication:
-        case HttpAuthentication.BASIC:
+    match endpoint.credentials:
+        case BasicCredentials():
             return "refused the login: check the user name and password"
-        case HttpAuthentication.BEARER:
+        case BearerToken():
             return "refused the token: check it, and whether it has expired"
+        case ClientCredentials():
+            return "refused the token it was sent: check scope and audience"
+        case ServiceAccountKey():
+            return "refused the service account's token: check its scope and rights"
+        case AwsKeys():
+            return "refused the signature: check region and access keys"
+        case CustomHeaders():
+            return "refused the headers it was sent: check them"
     return "asks for a login: enter a user name and password, or a token"
+
+
+def _rights(endpoint: DicomWebEndpoint) -> str:
+    match endpoint.credentials:
+        case AwsKeys():
+            return (
+                "check region, access keys and the hub's clock, and the rights of that "
+                "account (HTTP 403)"
+            )
+        case ClientCredentials() | ServiceAccountKey():
+            return "check the rights of the account the hub logs in with (HTTP 403)"
+    return "check the user name and password, and the rights of that account (HTTP 403)"
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from django.core.exceptions import ValidationError
 
 from archives.clients import DicomWebEndpoint, DimseEndpoint
 from archives.clients.base import Quirks
+from archives.clients.credentials import BasicCredentials
 from archives.models import Archive
 from archives.presets import PRESETS
 from archives.validators import validate_host
@@ -248,7 +249,9 @@ def test_endpoint_of_a_dicomweb_archive():
 
     assert isinstance(endpoint, DicomWebEndpoint)
     assert endpoint.url == "https://pacs.example.org/dicom-web"
-    assert endpoint.password == "hidden password"
+    assert endpoint.credentials == BasicCredentials(
+        username="hub", password="hidden password"
+    )
     assert "hidden" not in repr(endpoint)
 
 

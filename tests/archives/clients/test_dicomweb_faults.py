@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from archives.clients.base import Deadlines, DicomWebEndpoint, HttpAuthentication
+from archives.clients.base import Deadlines, DicomWebEndpoint
+from archives.clients.credentials import BasicCredentials, BearerToken
 from archives.clients.dicomweb import DicomWebClient
 from archives.clients.dicomweb.search import MAXIMUM_PAGE_BYTES
 from archives.clients.pool import close_connections
@@ -38,9 +39,7 @@ SECRETS = ("Secret^Name", "SECRET-ID", "secret-password", "secret body")
 QUERY = StudyQuery(patient_name="Secret^Name", patient_id="SECRET-ID")
 CHUNKED = head(Content_Type=DICOM_JSON, Transfer_Encoding="chunked")
 PASSWORD = {
-    "authentication": HttpAuthentication.BASIC,
-    "username": "viewer",
-    "password": "secret-password",
+    "credentials": BasicCredentials(username="viewer", password="secret-password")
 }
 
 
@@ -230,7 +229,7 @@ def test_redirects_on_the_same_server_are_followed():
         ({}, {"login": "viewer:right"}, "enter a user name"),
         (PASSWORD, {"login": "viewer:right"}, "check the user name and password"),
         (
-            {"authentication": HttpAuthentication.BEARER, "bearer_token": "old"},
+            {"credentials": BearerToken(token="old")},
             {"token": "new"},
             "check it, and whether it has expired",
         ),
@@ -251,9 +250,12 @@ def test_a_refused_login_says_what_to_check(endpoint, behaviour, words):
     ("endpoint", "behaviour"),
     [
         (PASSWORD, {"login": "viewer:secret-password"}),
-        (PASSWORD | {"password": "schön:🩻"}, {"login": "viewer:schön:🩻"}),
         (
-            {"authentication": HttpAuthentication.BEARER, "bearer_token": "a.b-c"},
+            {"credentials": BasicCredentials(username="viewer", password="schön:🩻")},
+            {"login": "viewer:schön:🩻"},
+        ),
+        (
+            {"credentials": BearerToken(token="a.b-c")},
             {"token": "a.b-c"},
         ),
     ],
@@ -296,7 +298,7 @@ def test_an_address_where_nothing_is_says_so(url, words):
 
 @pytest.mark.parametrize("token", ["tökén", "a\r\nX-Other: b"])
 def test_a_token_that_is_none_is_not_sent(token):
-    endpoint = {"authentication": HttpAuthentication.BEARER, "bearer_token": token}
+    endpoint = {"credentials": BearerToken(token=token)}
 
     assert_fails(ArchiveRefusedError, "enter it again", status(204), endpoint=endpoint)
 
@@ -402,7 +404,6 @@ def test_endpoints_show_no_secret():
     endpoint = DicomWebEndpoint(
         name="North",
         url="https://north.example",
-        bearer_token="secret-token",
         **PASSWORD,
     )
 

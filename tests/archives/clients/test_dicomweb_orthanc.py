@@ -14,7 +14,7 @@ from archives.clients import (
     close_connections,
     open_client,
 )
-from archives.clients.base import HttpAuthentication
+from archives.clients.credentials import BasicCredentials
 from archives.entities import PatientIdentifier, Selection, StudyQuery
 from archives.errors import ArchiveRefusedError
 from tests.dicom_files import DicomFiles
@@ -46,9 +46,7 @@ def ask(
     endpoint = DicomWebEndpoint(
         name="Limited",
         url=orthanc.dicomweb_url,
-        authentication=HttpAuthentication.BASIC,
-        username="viewer",
-        password=password,
+        credentials=BasicCredentials(username="viewer", password=password),
     )
 
     async def main() -> T:

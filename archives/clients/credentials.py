@@ -1,0 +1,77 @@
+"""What the hub proves who it is with, to a DICOMweb archive: one class for each kind.
+
+Nothing secret is in a ``repr``. Values are compared and hashed: whoever has the same
+credentials shares connections and tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+GOOGLE_SCOPE: Final = "https://www.googleapis.com/auth/cloud-healthcare"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BasicCredentials:
+    """RFC 7617."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BearerToken:
+    """A token that somebody else renews (RFC 6750)."""
+
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCredentials:
+    """Tokens of an OAuth2 server (RFC 6749 4.4).
+
+    ``audience`` is what Auth0 and others want beside a scope; both may be empty.
+    """
+
+    token_url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    scope: str = ""
+    audience: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceAccountKey:
+    """Tokens for the JSON key of a Google service account (RFC 7523)."""
+
+    key: str = field(repr=False)
+    scope: str = GOOGLE_SCOPE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwsKeys:
+    """Requests signed with AWS Signature Version 4; a session token if it is temporary."""
+
+    region: str
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str = field(default="", repr=False)
+    service: str = "medical-imaging"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomHeaders:
+    """Header fields that go with each request, as (name, value)."""
+
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+
+
+Credentials = (
+    BasicCredentials
+    | BearerToken
+    | ClientCredentials
+    | ServiceAccountKey
+    | AwsKeys
+    | CustomHeaders
+)
