@@ -21,6 +21,7 @@ from launcher.manifest import ArcQuery, Form, Message, Severity
 from launcher.models import ArchiveOutcome, Build, Launch, LaunchTemplate
 from launcher.retrieval import Version, choose
 from launcher.retrieval import retrieval_of as retrieval_of
+from launcher.selections import names_all_of
 from launcher.store import Answer, Collected, Primary
 from launcher.tokens import digest, image_token
 
@@ -85,16 +86,18 @@ def load(token: str) -> Delivery | None:
     )
 
 
-def gateway_url(archive: Archive) -> str:
+def gateway_url(archive: Archive, form: Form = Form.WADO_URI) -> str:
     """Where viewers fetch the archive's images from the hub.
 
-    The same in every launch and form: Weasis skips a series it knows from elsewhere.
+    The same in every launch of a form: Weasis skips a series it knows from elsewhere.
     """
+    if form.is_dicomweb:
+        return dicomweb_url(archive.slug)
     return f"{settings.VIEWERHUB_PUBLIC_URL}/gateway/{archive.slug}/wado"
 
 
 def dicomweb_url(slug: str) -> str:
-    """The same for viewers that speak DICOMweb."""
+    """The same by DICOMweb."""
     return f"{settings.VIEWERHUB_PUBLIC_URL}/gateway/{slug}/dicom-web"
 
 
@@ -117,6 +120,7 @@ def render(
             arc_query(archive, delivery, reader.version),
             studies=tuple(_of_part(found, reader.part, archive, primary)),
             listed_series=_partly_selected(found, delivery.selection),
+            listed_studies=_partial(answer, found, delivery.selection),
             message=_message(archive, answer) if reader.part != Part.REST else None,
         )
         for archive, answer, found in zip(
@@ -177,6 +181,22 @@ def _partly_selected(studies: Iterable[Study], selection: Selection) -> frozense
     )
 
 
+def _partial(
+    answer: Answer | None, studies: Iterable[Study], selection: Selection
+) -> frozenset[str]:
+    """Studies that are not selected whole, or of which another archive has a part."""
+    series = {
+        study.study_instance_uid: len(study.series)
+        for study in (answer.studies if answer else ())
+    }
+    return frozenset(
+        study.study_instance_uid
+        for study in studies
+        if not names_all_of(selection, study)
+        or len(study.series) != series.get(study.study_instance_uid)
+    )
+
+
 def render_message(message: Message, reader: Reader) -> bytes:
     """A manifest that only says something: Weasis shows it in a dialog."""
     is_said = reader.part != Part.REST or message.severity == Severity.ERROR
@@ -206,7 +226,7 @@ def arc_query(
     chosen = choose(archive, template, version)
     query = ArcQuery(
         arc_id=archive.slug,
-        base_url=gateway_url(archive),
+        base_url=gateway_url(archive, chosen.form),
         form=chosen.form,
         http_tags=(("Authorization", f"Bearer {delivery.image_token}"),),
         transfer_syntax=template.transfer_syntax,

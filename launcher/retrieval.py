@@ -24,6 +24,7 @@ WADO_RS_SERIES_SINCE: Final[Version] = (4, 7, 2)
 # Weasis stops at a base address with one of these.
 _NOT_IN_URI = re.compile(r'[\s{}<>"|\\^`]')
 _WANTED = LaunchTemplate.Retrieval
+_WADO_RS: Final = {_WANTED.WADO_RS, _WANTED.WADO_RS_SERIES, _WANTED.WADO_RS_STUDY}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +53,25 @@ def choose(
         return Retrieval(form=Form.FILES, is_direct=False, why=why)
     hindrance = _why_not_direct(archive, template)
     if hindrance:
-        return _through_hub(archive, template, hindrance)
+        return _through_hub(archive, template, version, hindrance)
     return _direct(archive, template, version)
 
 
-def _through_hub(archive: Archive, template: LaunchTemplate, reason: str) -> Retrieval:
+def _through_hub(
+    archive: Archive, template: LaunchTemplate, version: Version | None, reason: str
+) -> Retrieval:
+    if template.retrieval not in _WADO_RS:
+        return _from_hub_by_wado_uri(archive, template, reason)
+    problem = _why_not_wado_rs(archive, template, version)
+    if problem:
+        reason = f"{reason}, and {problem}"
+        return _from_hub_by_wado_uri(archive, template, reason)
+    return _by_wado_rs(archive, template.retrieval, version, is_direct=False)
+
+
+def _from_hub_by_wado_uri(
+    archive: Archive, template: LaunchTemplate, reason: str
+) -> Retrieval:
     why = f"The images of {archive.name} go through the hub, by WADO-URI: {reason}."
     if template.transfer_syntax:
         why += " The hub sends them as they are stored, in no other transfer syntax."
@@ -91,10 +106,9 @@ def _direct(
     wanted = template.retrieval
     problem = _why_not_wado_rs(archive, template, version)
     has_wado_uri = bool(archive.wado_uri_url)
-    wants_rs = wanted in {_WANTED.WADO_RS, _WANTED.WADO_RS_SERIES}
-    if wants_rs or (wanted == _WANTED.AUTO and not has_wado_uri):
+    if wanted in _WADO_RS or (wanted == _WANTED.AUTO and not has_wado_uri):
         if not problem:
-            return _by_wado_rs(archive, wanted, version)
+            return _by_wado_rs(archive, wanted, version, is_direct=True)
         reason = problem
     elif has_wado_uri and wanted == _WANTED.AUTO:
         reason = "it has an address for it, and every version of Weasis reads it"
@@ -104,7 +118,7 @@ def _direct(
         why = f"The images of {archive.name} come from the archive, by WADO-URI: {reason}."
         return Retrieval(form=Form.WADO_URI, is_direct=True, why=why)
     missing = "the archive has no WADO-URI address of its own"
-    return _through_hub(archive, template, f"{reason}, and {missing}")
+    return _from_hub_by_wado_uri(archive, template, f"{reason}, and {missing}")
 
 
 def _why_not_wado_rs(
@@ -121,21 +135,27 @@ def _why_not_wado_rs(
     return ""
 
 
-def _by_wado_rs(archive: Archive, wanted: str, version: Version | None) -> Retrieval:
-    start = f"The images of {archive.name} come from the archive, by WADO-RS, "
-    form = Form.WADO_RS
-    if wanted != _WANTED.WADO_RS_SERIES:
-        reason = "the template asks for it"
+def _by_wado_rs(
+    archive: Archive, wanted: str, version: Version | None, *, is_direct: bool
+) -> Retrieval:
+    way = "come from the archive" if is_direct else "go through the hub"
+    start = f"The images of {archive.name} {way}, by WADO-RS, "
+    reason = "the template asks for it"
+    whole = {
+        _WANTED.WADO_RS_SERIES: (Form.WADO_RS_SERIES, "series"),
+        _WANTED.WADO_RS_STUDY: (Form.WADO_RS_STUDY, "studies"),
+    }
+    form, parts = whole.get(_WANTED(wanted), (Form.WADO_RS, "images"))
+    if form == Form.WADO_RS:
         if wanted == _WANTED.AUTO:
             reason = "the archive has no WADO-URI address"
         why = f"{start}image by image: {reason}."
     elif version is not None and version >= WADO_RS_SERIES_SINCE:
-        form = Form.WADO_RS_SERIES
-        why = f"{start}whole series at a time: the template asks for it."
+        why = f"{start}whole {parts} at a time: {reason}."
     else:
-        since = _text(WADO_RS_SERIES_SINCE)
-        why = f"{start}image by image: only Weasis {since} fetches whole series."
-    return Retrieval(form=form, is_direct=True, why=why)
+        form, since = Form.WADO_RS, _text(WADO_RS_SERIES_SINCE)
+        why = f"{start}image by image: only Weasis {since} fetches whole {parts}."
+    return Retrieval(form=form, is_direct=is_direct, why=why)
 
 
 def _text(version: Version) -> str:

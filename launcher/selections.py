@@ -14,6 +14,7 @@ from archives.entities import (
     PatientIdentifier,
     Selection,
     SeriesIdentifier,
+    Study,
     StudyFilter,
 )
 
@@ -25,6 +26,23 @@ def selection_to_json(selection: Selection) -> dict[str, Any]:
     if selection.study_filter:
         data["study_filter"] = _filter_to_json(selection.study_filter)
     return data
+
+
+def names_all_of(selection: Selection, study: Study) -> bool:
+    """Whether all of a study that it found is selected, as far as that is certain."""
+    if not (selection.series or selection.instances):
+        return True
+    patient = study.patient
+    return (
+        study.study_instance_uid in selection.study_instance_uids
+        or (study.accession_number or None) in selection.accession_numbers
+        or any(
+            asked.patient_id == patient.patient_id
+            and asked.issuer_of_patient_id == patient.issuer_of_patient_id
+            and not asked.universal_entity_id
+            for asked in selection.patients
+        )
+    )
 
 
 def _filter_to_json(study_filter: StudyFilter) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from asgiref.sync import sync_to_async
 from archives.entities import InstanceIdentifier, Selection, Study
 from launcher import store
 from launcher.models import Build
+from launcher.selections import names_all_of
 from launcher.waiting import until_done
 
 # Weasis waits 15 s for the first byte of an image.
@@ -99,7 +100,7 @@ def index(studies: Iterable[Study], selection: Selection) -> Contents:
     """The contents that these studies are, found for this selection."""
     found = list(studies)
     whole = frozenset(
-        study.study_instance_uid for study in found if _is_whole(study, selection)
+        study.study_instance_uid for study in found if names_all_of(selection, study)
     )
     named = {item.series_instance_uid for item in selection.series}
     return Contents(
@@ -133,21 +134,4 @@ def index(studies: Iterable[Study], selection: Selection) -> Contents:
             for series in study.series
             if study.study_instance_uid in whole or series.series_instance_uid in named
         ),
-    )
-
-
-def _is_whole(study: Study, selection: Selection) -> bool:
-    """Whether all of it was asked for, as far as that is certain."""
-    if not (selection.series or selection.instances):
-        return True
-    patient = study.patient
-    return (
-        study.study_instance_uid in selection.study_instance_uids
-        or (study.accession_number or None) in selection.accession_numbers
-        or any(
-            asked.patient_id == patient.patient_id
-            and asked.issuer_of_patient_id == patient.issuer_of_patient_id
-            and not asked.universal_entity_id
-            for asked in selection.patients
-        )
     )

@@ -19,18 +19,24 @@ class Severity(StrEnum):
 class Form(StrEnum):
     """How the images of a manifest are fetched.
 
-    ``WADO_RS`` is read by Weasis 4.7.0, ``WADO_RS_SERIES`` by 4.7.2; every version reads
-    the others.
+    ``WADO_RS`` is read by Weasis 4.7.0, ``WADO_RS_SERIES`` and ``WADO_RS_STUDY``, where
+    it finds the series itself, by 4.7.2; every version reads the others.
     """
 
     WADO_URI = "wado_uri"
     WADO_RS = "wado_rs"
     WADO_RS_SERIES = "wado_rs_series"
+    WADO_RS_STUDY = "wado_rs_study"
     FILES = "files"
 
     @property
     def is_dicomweb(self) -> bool:
-        return self in {Form.WADO_RS, Form.WADO_RS_SERIES}
+        return self is Form.WADO_RS or self.fetches_series
+
+    @property
+    def fetches_series(self) -> bool:
+        """Whether series come whole, and not image by image."""
+        return self in {Form.WADO_RS_SERIES, Form.WADO_RS_STUDY}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +54,10 @@ class ArcQuery:
 
     ``base_url`` is absolute, has no query and no trailing slash, and must be the same in
     every launch: Weasis skips a series it knows from another base. ``listed_series``
-    are those of which only some instances are selected: with ``WADO_RS_SERIES``, all
-    others are fetched whole. ``additional_parameters``, ``needs_only_object``,
+    are those of which only some instances are selected: where series are fetched, all
+    others are fetched whole. ``listed_studies`` are those of which not everything is to
+    be fetched from here: with ``WADO_RS_STUDY``, all others are named and no more.
+    ``additional_parameters``, ``needs_only_object``,
     ``transfer_syntax`` and ``compression_rate`` are for ``WADO_URI``; ``override_tags``
     (``0x00100010,0x00100020``) for all but DICOMweb.
     """
@@ -61,6 +69,7 @@ class ArcQuery:
     message: Message | None = None
     form: Form = Form.WADO_URI
     listed_series: frozenset[str] = frozenset()
+    listed_studies: frozenset[str] = frozenset()
     additional_parameters: str = ""
     needs_only_object: bool = False
     transfer_syntax: str = ""

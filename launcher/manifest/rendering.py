@@ -82,7 +82,7 @@ def _arc_query_attributes(arc_query: ArcQuery) -> dict[str, str]:
     elif arc_query.override_tags:
         # Weasis would take the multipart answer of WADO-RS for a DICOM file.
         attributes["overrideDicomTagsList"] = arc_query.override_tags
-    if form == Form.WADO_RS_SERIES:
+    if form.fetches_series:
         attributes["seriesRetrieve"] = "true"
     return attributes
 
@@ -136,6 +136,9 @@ def _append_study(parent: etree._Element, study: Study, arc_query: ArcQuery) -> 
         StudyID=study.study_id,
         ReferringPhysicianName=study.referring_physician_name,
     )
+    is_listed = study.study_instance_uid in arc_query.listed_studies
+    if arc_query.form == Form.WADO_RS_STUDY and not is_listed:
+        return
     for series in sorted(study.series, key=series_order):
         _append_series(element, study, series, arc_query)
 
@@ -160,7 +163,7 @@ def _append_series(
         WadoCompressionRate=_number(arc_query.compression_rate) if is_wado_uri else "",
         DirectDownloadThumbnail=f"{path}thumbnail.jpg" if form == Form.FILES else "",
     )
-    if form != Form.WADO_RS_SERIES or uid in arc_query.listed_series:
+    if not form.fetches_series or uid in arc_query.listed_series:
         _append_instances(element, study, series, form)
 
 

@@ -75,6 +75,7 @@ class LaunchTemplate(models.Model):
         WADO_URI = "wado_uri", "WADO-URI, image by image"
         WADO_RS = "wado_rs", "WADO-RS, image by image (Weasis 4.7.0)"
         WADO_RS_SERIES = "wado_rs_series", "WADO-RS, whole series (Weasis 4.7.2)"
+        WADO_RS_STUDY = "wado_rs_study", "WADO-RS, whole studies (Weasis 4.7.2)"
         FILES = "files", "Direct files, an address for each image"
 
     class Policy(models.TextChoices):
@@ -119,8 +120,8 @@ class LaunchTemplate(models.Model):
         max_length=14,
         choices=Retrieval,
         default=Retrieval.AUTO,
-        help_text="WADO-RS is for archives whose images go straight to the viewer; "
-        "other archives, and versions of Weasis that can't, get WADO-URI.",
+        help_text="WADO-RS is for DICOMweb archives; others, and versions of Weasis "
+        "that can't, get WADO-URI. With whole studies, Weasis asks for the series itself.",
     )
     images = models.CharField(max_length=7, choices=Images, blank=True, default="")
     policy = models.CharField(

@@ -127,6 +127,7 @@ def formats_of(result: Result) -> set[str]:
 HUB_WADO, HUB_FILES = "/gateway/web/wado", "/gateway/web/wado/*/*/*.dcm"
 WADO, BY_IMAGE = "/wado", "/dicom-web/studies/*/series/*/instances/*"
 BY_SERIES = "/dicom-web/studies/*/series/*"
+HUB_BY_IMAGE, HUB_BY_SERIES = f"/gateway/web{BY_IMAGE}", f"/gateway/web{BY_SERIES}"
 
 
 @pytest.mark.parametrize(
@@ -146,6 +147,18 @@ BY_SERIES = "/dicom-web/studies/*/series/*"
             False,
             [HUB_WADO, HUB_WADO, BY_IMAGE, BY_SERIES],
             id="wado-rs-series",
+        ),
+        pytest.param(
+            {"retrieval": "wado_rs_study"},
+            False,
+            [HUB_WADO, HUB_WADO, BY_IMAGE, BY_SERIES],
+            id="wado-rs-study",
+        ),
+        pytest.param(
+            {"retrieval": "wado_rs_study", "images": "gateway"},
+            True,
+            [HUB_WADO, HUB_WADO, HUB_BY_IMAGE, HUB_BY_SERIES],
+            id="hub-wado-rs-study",
         ),
         pytest.param(
             {"opens_primary_study_first": True}, True, [WADO] * 4, id="primary-first"

@@ -30,11 +30,38 @@ WADO = "https://a.example/wado"
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("retrieval", ["auto", "wado_uri", "wado_rs", "wado_rs_series"])
+@pytest.mark.parametrize("retrieval", ["auto", "wado_uri"])
 def test_hub_is_asked_by_wado_uri(version, retrieval):
     archive = dicomweb(images="gateway", wado_uri_url=WADO)
 
     assert decide(archive, version, retrieval=retrieval) == (Form.WADO_URI, HUB)
+
+
+@pytest.mark.parametrize(
+    ("retrieval", "whole"),
+    [
+        ("wado_rs", Form.WADO_RS),
+        ("wado_rs_series", Form.WADO_RS_SERIES),
+        ("wado_rs_study", Form.WADO_RS_STUDY),
+    ],
+)
+@pytest.mark.parametrize("authentication", ["none", "basic"])
+@pytest.mark.parametrize("images", [HUB, DIRECT])
+def test_template_can_ask_for_wado_rs_everywhere(
+    retrieval, whole, authentication, images
+):
+    """By the hub too, which has the password that viewers don't have."""
+    place = DIRECT if (images, authentication) == (DIRECT, "none") else HUB
+    chosen = {"images": "direct" if images == DIRECT else "gateway"}
+    archive = dicomweb(authentication=authentication, **chosen)
+
+    found = [decide(archive, version, retrieval=retrieval) for version in VERSIONS]
+
+    uri = (Form.WADO_URI, HUB)
+    assert found == [uri, uri, uri, (Form.WADO_RS, place), (whole, place)]
+    assert decide(dimse(**chosen), V4_7_2, retrieval=retrieval) == uri
+    tags = {"override_tags": "0x00100010"}
+    assert decide(archive, V4_7_2, retrieval=retrieval, **tags) == uri
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -137,6 +164,18 @@ def test_tags_are_overwritten_where_weasis_can():
             {"retrieval": "wado_rs_series"},
             V4_7_0,
             "only Weasis 4.7.2 fetches whole series",
+        ),
+        (
+            dicomweb(images="gateway"),
+            {"retrieval": "wado_rs_study"},
+            V4_7_2,
+            "go through the hub, by WADO-RS, whole studies at a time",
+        ),
+        (
+            dicomweb(images="gateway"),
+            {"retrieval": "wado_rs"},
+            V4_6_6,
+            "the archive's settings say so, and Weasis 4.6.6 can't fetch by WADO-RS",
         ),
     ],
 )
