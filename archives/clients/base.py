@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from archives.clients.credentials import Credentials
+from archives.clients.image_cache import ImageCache
 from archives.clients.outgoing import ANYWHERE, OutgoingRules
 from archives.entities import (
     Instance,
@@ -38,6 +39,13 @@ class QueryRetrieveRoot(StrEnum):
 
     STUDY = "study"
     PATIENT = "patient"
+
+
+class DimseRetrieval(StrEnum):
+    """How images are fetched (PS3.4 C.4.2 and C.4.3)."""
+
+    C_GET = "c-get"
+    C_MOVE = "c-move"
 
 
 class HttpAuthentication(StrEnum):
@@ -87,7 +95,12 @@ class UserIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DimseEndpoint:
-    """An application entity. ``name`` is what messages call the archive."""
+    """An application entity. ``name`` is what messages call the archive.
+
+    With an ``image_cache``, series are retrieved ahead of the requests for their images.
+    C-MOVE needs one: objects are sent to ``move_destination``, the AE title of the hub's
+    storage service, which puts them there.
+    """
 
     name: str
     host: str
@@ -102,6 +115,9 @@ class DimseEndpoint:
     maximum_associations: int = 4
     maximum_answers: int = 100_000
     outgoing: OutgoingRules = ANYWHERE
+    retrieval: DimseRetrieval = DimseRetrieval.C_GET
+    move_destination: str = ""
+    image_cache: ImageCache | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

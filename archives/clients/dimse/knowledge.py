@@ -25,10 +25,12 @@ class Knowledge:
     ``answers_below`` is how many instances the answer to one IMAGE level query over
     whole studies may have and still be complete; 0 if such queries are refused.
     ``answers_lists`` is whether such a query may be about several studies.
+    ``sends_series`` is whether a whole series can be retrieved at once.
     """
 
     answers_below: float = float("inf")
     answers_lists: bool = True
+    sends_series: bool = True
     learned: float = field(default_factory=time.monotonic)
     sop_classes: OrderedDict[str, str] = field(default_factory=OrderedDict)
 

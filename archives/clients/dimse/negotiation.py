@@ -99,6 +99,7 @@ def retrieval_proposals(
     every encoding; where the class is not known there are more proposals, the likely
     encodings first, each to be tried where an object did not come with those before.
     """
+    contexts: list[Context]
     if sop_class_uid:
         contexts = [(sop_class_uid, (uid,)) for uid in uids.STORED]
         return (_retrieval_proposal(root, contexts),)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from archives.clients import matches as tags
-from archives.clients.base import DimseEndpoint
+from archives.clients.base import DimseEndpoint, InstanceStream
 from archives.clients.dimse import failures
 from archives.clients.dimse.association import Association
 from archives.clients.dimse.keys import IMAGE, Keys
@@ -15,6 +15,9 @@ from archives.clients.dimse.negotiation import retrieval_proposals
 from archives.clients.dimse.pool import pool_of
 from archives.clients.dimse.queries import Queries, within
 from archives.clients.dimse.retrieval import Retrieval, retrieve
+from archives.clients.dimse.series_ahead import Series, series_ahead_of
+from archives.clients.dimse.series_retrieval import retrieve_series
+from archives.clients.dimse.spool import Spool
 from archives.entities import InstanceIdentifier
 from archives.errors import (
     ArchiveRefusedError,
@@ -26,8 +29,23 @@ from archives.errors import (
 @asynccontextmanager
 async def retrieve_instance(
     endpoint: DimseEndpoint, identifier: InstanceIdentifier
-) -> AsyncIterator[Retrieval]:
+) -> AsyncIterator[InstanceStream]:
     """One instance, in the transfer syntax it is stored in if the archive agrees."""
+    async with AsyncExitStack() as stack:
+        stream: InstanceStream | None = None
+        if endpoint.image_cache is not None and knowledge_of(endpoint).sends_series:
+            ahead = series_ahead_of(endpoint, endpoint.image_cache, _retrieve_series)
+            stream = await stack.enter_async_context(ahead.instance(identifier))
+        if stream is None:
+            by_itself = _retrieve_instance(endpoint, identifier)
+            stream = await stack.enter_async_context(by_itself)
+        yield stream
+
+
+@asynccontextmanager
+async def _retrieve_instance(
+    endpoint: DimseEndpoint, identifier: InstanceIdentifier
+) -> AsyncIterator[Retrieval]:
     async with within(endpoint):
         association, retrieval = await _start(endpoint, identifier)
     try:
@@ -36,6 +54,24 @@ async def retrieve_instance(
         if not retrieval.is_whole:
             association.abort()
         pool_of(endpoint).give_back(association)
+
+
+async def _retrieve_series(series: Series) -> int:
+    endpoint, identifier = series.endpoint, series.identifier
+    knowledge = knowledge_of(endpoint)
+    uid = identifier.series_instance_uid
+    sop_class_uid = knowledge.sop_classes.get(uid)
+    if sop_class_uid is None:
+        async with within(endpoint):
+            sop_class_uid = await _sop_class(endpoint, identifier)
+        if sop_class_uid:
+            knowledge.remember_sop_class(uid, sop_class_uid)
+    spool = Spool(series.cache, series.files, series.arrived)
+    try:
+        return await retrieve_series(endpoint, identifier, sop_class_uid, spool)
+    except (ArchiveRefusedError, ArchiveResponseError):
+        knowledge.sends_series = spool.has_written
+        raise
 
 
 async def _start(
