@@ -16,7 +16,10 @@ from archives.clients.pool import on_close
 
 Result = TypeVar("Result")
 
+# How long an association is kept for the next operation. One is enough for a user who
+# goes on; more would keep others out: Orthanc serves four at a time, from all callers.
 IDLE_SECONDS: Final = 5.0
+SPARE_SECONDS: Final = 0.1
 # How long an archive may take to obey a C-CANCEL before it is cut off.
 GRACE_SECONDS: Final = 2.0
 # Another association takes about as long as the final response that is on its way.
@@ -140,12 +143,23 @@ class AssociationPool:
             return
         self._used.discard(association)
         if association.is_usable:
-            loop = asyncio.get_running_loop()
-            timer = loop.call_later(IDLE_SECONDS, self._release_idle, association)
-            self._idle[association] = timer
+            self._keep(association)
         elif not association.is_closed:
             self._start(association.release())
         self._slots.release()
+
+    def _keep(self, association: Association) -> None:
+        """Keep it for long; the one that was kept so until now is a spare one."""
+        loop = asyncio.get_running_loop()
+        if self._idle:
+            former, timer = next(reversed(self._idle.items()))
+            timer.cancel()
+            self._idle[former] = loop.call_later(
+                SPARE_SECONDS, self._release_idle, former
+            )
+        self._idle[association] = loop.call_later(
+            IDLE_SECONDS, self._release_idle, association
+        )
 
     async def _settle(self, association: Association) -> None:
         try:

@@ -423,6 +423,21 @@ def test_an_idle_association_is_released(monkeypatch):
     assert served(answering([]), action) == "released"
 
 
+def test_one_idle_association_is_kept_and_the_others_released_soon(monkeypatch):
+    monkeypatch.setattr(pool, "IDLE_SECONDS", 60.0)
+
+    async def action(endpoint: DimseEndpoint, archive: Hostile) -> tuple[int, int]:
+        await asyncio.gather(*(search(endpoint) for _ in range(30)))
+        opened = archive.associations
+        async with asyncio.timeout(10):
+            for _ in range(opened - 1):
+                assert await archive.ends.get() == "released"
+        await search(endpoint)
+        return archive.associations - opened, archive.ends.qsize()
+
+    assert served(answering([]), action, maximum_associations=3) == (0, 0)
+
+
 def test_connections_are_released_when_told_so():
     async def action(endpoint: DimseEndpoint, archive: Hostile) -> tuple[str, int]:
         await search(endpoint)
