@@ -30,7 +30,8 @@ class LaunchMode(StrEnum):
 class Preset:
     """An archive product.
 
-    ``url`` and ``wado_uri_url`` show the shape of its addresses. ``enter`` says in one
+    ``url``, ``wado_uri_url`` and ``oauth2_url`` (that of its token server) show the shape
+    of its addresses. ``scope`` is what its tokens are asked for. ``enter`` says in one
     line what goes where, ``enter_dimse`` the same for DIMSE; ``notes`` are what else to
     know. ``launch_modes`` are the ways Weasis can take, the best first: all but
     ``GATEWAY`` need an archive that asks workstations for no password.
@@ -45,6 +46,8 @@ class Preset:
     wado_uri_url: str = ""
     enter: str = ""
     authentication: HttpAuthentication = HttpAuthentication.NONE
+    oauth2_url: str = ""
+    scope: str = ""
     page_size: int = 1000
     port: int | None = None
     called_ae_title: str = ""
@@ -60,22 +63,22 @@ class Preset:
         if protocol == DIMSE:
             known = {"port": self.port, "called_ae_title": self.called_ae_title}
             return {name: value for name, value in known.items() if value}
-        return {"authentication": self.authentication, "page_size": self.page_size}
+        return {
+            "authentication": self.authentication,
+            "token_scope": self.scope,
+            "page_size": self.page_size,
+        }
 
     def placeholders(self, protocol: str) -> dict[str, str]:
         """What a field that is filled in looks like."""
         if protocol == DIMSE:
             return {"host": "pacs.example.org", "called_ae_title": self.called_ae_title}
-        return {"url": self.url, "wado_uri_url": self.wado_uri_url}
+        shapes = {"url": self.url, "wado_uri_url": self.wado_uri_url}
+        return shapes | {"token_url": self.oauth2_url}
 
     def instruction(self, protocol: str) -> str:
         return self.enter_dimse if protocol == DIMSE else self.enter
 
-
-_EXPIRES: Final = (
-    "The hub does not fetch tokens: one that is entered here works until it expires, "
-    "usually after an hour. That is enough for a trial, and not for production."
-)
 
 _TABLE: Final = (
     Preset(
@@ -83,6 +86,8 @@ _TABLE: Final = (
         name="dcm4chee-arc-light",
         protocols=(DICOMWEB, DIMSE),
         url="http://pacs.example.org:8080/dcm4chee-arc/aets/DCM4CHEE/rs",
+        oauth2_url="https://keycloak.example.org:8843/realms/dcm4che/protocol/"
+        "openid-connect/token",
         wado_uri_url="http://pacs.example.org:8080/dcm4chee-arc/aets/DCM4CHEE/wado",
         enter="The address ends in /aets/, the archive's AE title, and /rs; the port is "
         "8080, or 8443 with TLS.",
@@ -91,8 +96,8 @@ _TABLE: Final = (
         enter_dimse="The port is 11112, or 2762 with TLS; register the hub's AE title "
         "among the archive's devices if it only accepts those it knows.",
         notes=(
-            "Secured by Keycloak, it wants tokens that expire within minutes: use DIMSE "
-            "there.",
+            "Secured by Keycloak, it wants OAuth2 client credentials: a client with "
+            "service accounts on, and a role the archive lets query and retrieve.",
             "Too broad a search is refused (HTTP 413) or cut with a warning, as its "
             "query limits are set.",
         ),
@@ -126,11 +131,11 @@ _TABLE: Final = (
         protocols=(DICOMWEB,),
         url="https://healthcare.googleapis.com/v1/projects/PROJECT/locations/LOCATION/"
         "datasets/DATASET/dicomStores/STORE/dicomWeb",
-        enter="Fill in project, location, dataset and DICOM store; the token's account "
-        "needs healthcare.dicomStores.dicomWebRead.",
-        authentication=HttpAuthentication.BEARER,
+        enter="Fill in project, location, dataset and DICOM store; the service account "
+        "needs healthcare.dicomStores.dicomWebRead, as the role Healthcare DICOM Viewer "
+        "has it.",
+        authentication=HttpAuthentication.GOOGLE,
         notes=(
-            _EXPIRES,
             "It has no WADO-URI and no thumbnails: images come through the hub, or by "
             "WADO-RS.",
             "Names are matched by the beginnings of words; descriptions, modalities, "
@@ -163,12 +168,14 @@ _TABLE: Final = (
         name="Microsoft DICOM service (Azure)",
         protocols=(DICOMWEB,),
         url="https://WORKSPACE-SERVICE.dicom.azurehealthcareapis.com/v2",
-        enter="The service URL, with the version of its API (/v1 or /v2) at the end; the "
-        "token is one of Entra ID.",
-        authentication=HttpAuthentication.BEARER,
+        enter="The service URL, with the version of its API (/v1 or /v2) at the end; "
+        "client ID and secret are those of an app registration with the role DICOM Data "
+        "Reader.",
+        authentication=HttpAuthentication.OAUTH2,
+        oauth2_url="https://login.microsoftonline.com/TENANT/oauth2/v2.0/token",
+        scope="https://dicom.healthcareapis.azure.com/.default",
         page_size=200,
         notes=(
-            _EXPIRES,
             "Microsoft's open-source server is the same without a token: choose None.",
             "It sends at most 200 matches at a time, and matches names by the beginnings "
             "of words.",
@@ -249,13 +256,12 @@ _TABLE: Final = (
         name="Amazon HealthImaging",
         protocols=(DICOMWEB,),
         url="https://dicom-medical-imaging.REGION.amazonaws.com/datastore/DATASTORE",
-        enter="Fill in region and data store; the token is one of the OIDC provider the "
-        "data store was made with.",
-        authentication=HttpAuthentication.BEARER,
+        enter="Fill in region and data store; the access keys are those of an IAM user "
+        "that may do medical-imaging:SearchDICOM* and medical-imaging:GetDICOM*.",
+        authentication=HttpAuthentication.AWS,
         notes=(
-            "Requests signed with AWS keys (SigV4) are not possible yet: a data store "
-            "without OIDC needs dicomweb-proxy, which is a product of its own here.",
-            "Tokens last 12 hours at most, and the hub does not fetch new ones.",
+            "A data store that was made with an OIDC provider may be asked with OAuth2 "
+            "client credentials of that provider instead.",
             "Series and images are only found in a study that is named too, and no more "
             "than 10,000 matches of one search.",
         ),

@@ -8,7 +8,16 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 
 from archives.entities import Study
 from tests.dicomweb_server import Behaviour, DicomWebServer, Request
@@ -119,3 +128,23 @@ class ProtectedServer(DicomWebServer):
         is_welcome = self.tokens.is_valid(token)
         self.refused += not is_welcome
         return is_welcome
+
+
+def service_account_key(token_uri: str, key_id: str = "key-1") -> tuple[str, Any]:
+    """The JSON that Google would make, and the public key that belongs to it."""
+    private = _private_key(key_id)
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    key = {
+        "type": "service_account",
+        "project_id": "p",
+        "private_key_id": key_id,
+        "private_key": pem.decode(),
+        "client_email": "hub@p.iam.gserviceaccount.com",
+        "token_uri": token_uri,
+    }
+    return json.dumps(key), private.public_key()
+
+
+@cache
+def _private_key(key_id: str) -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)

@@ -105,6 +105,10 @@ class HttpSession:
             finally:
                 await response.aclose()
 
+    async def log_in(self) -> None:
+        """Have a token for the requests to come, where they need one."""
+        await _pool_of(self.endpoint).authorizer.headers(self.endpoint.url)
+
     @asynccontextmanager
     async def deadline(self) -> AsyncIterator[None]:
         """Bound everything inside by the endpoint's total deadline."""

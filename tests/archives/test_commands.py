@@ -9,6 +9,7 @@ from django.core.management import CommandError, call_command
 from archives.models import Archive
 from archives.presets import PRESETS
 from tests.factories import DEAD_PORT, make_dicomweb_archive
+from tests.token_server import service_account_key
 
 pytestmark = pytest.mark.django_db
 
@@ -140,6 +141,73 @@ def test_token_does_not_stand_on_the_command_line(monkeypatch, from_stdin):
 
     archive = Archive.objects.get()
     assert (archive.authentication, archive.bearer_token) == ("bearer", "a-token")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            ["--oauth2", "http://127.0.0.1/token", "--client-id", "hub", "--audience", "a"],
+            ("oauth2", "", "a"),
+        ),
+        (
+            ["--product=azure", "--oauth2", "http://127.0.0.1/token", "--client-id", "hub"],
+            ("oauth2", "https://dicom.healthcareapis.azure.com/.default", ""),
+        ),
+        (
+            [
+                *("--product", "azure", "--oauth2", "http://127.0.0.1/token"),
+                *("--client-id", "hub", "--scope", "of my own"),
+            ],
+            ("oauth2", "of my own", ""),
+        ),
+        (["--aws", "eu-west-2", "--access-key-id", "AKID"], ("aws", "", "")),
+    ],
+)
+def test_secret_of_a_cloud_service_comes_from_the_environment(
+    monkeypatch, arguments, expected
+):
+    monkeypatch.setenv("VIEWERHUB_ARCHIVE_PASSWORD", "the secret")
+
+    output = add_archive("web", "--dicomweb", DEAD, *arguments)
+
+    archive = Archive.objects.get()
+    found = (archive.authentication, archive.token_scope, archive.token_audience)
+    assert found == expected
+    assert "the secret" in (archive.client_secret, archive.aws_secret_access_key)
+    assert "the secret" not in output
+
+
+@pytest.mark.parametrize("option", ["--google-key", "--headers"])
+def test_secrets_of_several_lines_come_from_a_file(tmp_path, option):
+    file = tmp_path / "secret"
+    file.write_text("X-Api-Key: k\n")
+    if option == "--google-key":
+        file.write_text(service_account_key("http://127.0.0.1:9/token")[0])
+
+    add_archive("web", "--dicomweb", DEAD, option, str(file))
+
+    archive = Archive.objects.get()
+    stored = archive.service_account_key or archive.custom_headers
+    assert stored == file.read_text().strip()
+    missing = str(refusal("web", option, str(tmp_path / "nothing")))
+    assert missing.startswith(f"{option}: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["--oauth2", "http://127.0.0.1/token"], "--client-id:"),
+        (["--oauth2", "x", "--client-id", "hub"], "--oauth2:"),
+        (["--aws", "us-east-1"], "--access-key-id:"),
+        (["--aws", "Virginia", "--access-key-id", "AKID"], "--aws:"),
+    ],
+)
+def test_what_a_login_lacks_is_named_by_its_option(monkeypatch, arguments, option):
+    monkeypatch.setenv("VIEWERHUB_ARCHIVE_PASSWORD", "the secret")
+
+    assert str(refusal("web", "--dicomweb", DEAD, *arguments)).startswith(option)
+    assert not Archive.objects.exists()
 
 
 @pytest.mark.parametrize(

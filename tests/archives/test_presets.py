@@ -7,16 +7,30 @@ from urllib.parse import unquote
 
 import pytest
 
-from archives.clients.base import HttpAuthentication
 from archives.entities import PatientIdentifier, Selection
 from archives.management.commands.add_archive import Command
+from archives.management.logins import chosen_login
 from archives.models import Archive
 from archives.presets import DICOMWEB, DIMSE, PRESETS, LaunchMode, offering
 from launcher.weasis import RsArchive, open_dicom_rs
+from tests.token_server import service_account_key
 
 FIELDS = {field.name for field in Archive._meta.get_fields()}
 DIMSE_PRODUCTS = [preset.slug for preset in offering(DIMSE)]
 DICOMWEB_PRODUCTS = [preset.slug for preset in offering(DICOMWEB)]
+
+LOGIN = {
+    "bearer_token": "t",
+    "token_url": "https://login.example.org/token",
+    "client_id": "hub",
+    "client_secret": "s",
+    "service_account_key": service_account_key("https://login.example.org/token")[0],
+    "aws_region": "us-east-1",
+    "aws_access_key_id": "AKIDEXAMPLE",
+    "aws_secret_access_key": "s",
+}
+# What a token of Weasis's own would be sent as.
+WITH_TOKENS = ("bearer", "oauth2", "google")
 
 
 def filled(preset, protocol):
@@ -24,7 +38,7 @@ def filled(preset, protocol):
     entered = {"host": "127.0.0.1", "port": 104, "called_ae_title": "PACS"}
     if protocol == DICOMWEB:
         entered = {"url": "http://127.0.0.1/dicom-web", "username": "u"}
-        entered["bearer_token"] = "t"
+        entered |= LOGIN
     values = preset.initial(protocol)
     return Archive(
         name="N", slug="n", protocol=protocol, preset=preset.slug, **(entered | values)
@@ -78,7 +92,7 @@ def test_preset_asks_for_no_page_larger_than_the_product_sends(slug):
 def test_products_that_want_a_password_are_not_opened_by_dicom_rs():
     """A token in the command would be seen by everybody, and be too long for Windows."""
     for preset in PRESETS.values():
-        if preset.authentication is HttpAuthentication.BEARER:
+        if preset.authentication in WITH_TOKENS:
             assert LaunchMode.DICOM_RS not in preset.launch_modes
 
 
@@ -92,7 +106,8 @@ RS_PRODUCTS = [slug for slug in DICOMWEB_PRODUCTS if slug != "healthimaging"]
 
 
 def test_every_product_has_a_section_in_the_same_order():
-    assert list(SECTIONS) == [preset.name for preset in PRESETS.values()]
+    names = ["Authentication", *(preset.name for preset in PRESETS.values())]
+    assert list(SECTIONS) == names
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.slug)
@@ -109,8 +124,9 @@ def test_documented_commands_register_the_product(preset):
     for options in parsed:
         if options.dicomweb:
             assert options.dicomweb == preset.url
-            assert options.bearer is (preset.authentication == "bearer")
-            assert bool(options.basic) is (preset.authentication == "basic")
+            login = chosen_login(vars(options)) or "none"
+            assert login.replace("_key", "") == preset.authentication
+            assert options.oauth2 in (None, preset.oauth2_url)
         elif preset.called_ae_title:
             assert options.dimse.startswith(f"{preset.called_ae_title}@")
             assert options.dimse.endswith(f":{preset.port}")
@@ -121,7 +137,7 @@ def test_documented_dicom_rs_command_is_what_weasis_gets(slug):
     preset = PRESETS[slug]
     (line,) = re.findall(r"^(\$.+)$", SECTIONS[preset.name], re.M)
     asked = RsArchive(preset.url, preset.query_extension, preset.repeats_parameters)
-    is_secured = preset.authentication is HttpAuthentication.BEARER
+    is_secured = preset.authentication in WITH_TOKENS
     headers = [("Authorization", "Bearer TOKEN")] if is_secured else []
 
     uri = open_dicom_rs(

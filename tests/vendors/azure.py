@@ -7,7 +7,11 @@ from typing import Any
 
 from archives.entities import Study
 from tests.dicomweb_server import Answer, Request
-from tests.vendors.server import NAMES, TAGS, TOKEN, VendorServer
+from tests.token_server import TokenRequest
+from tests.vendors.server import NAMES, TAGS, VendorServer
+
+CLIENT = ("0e5f-client", "the~client.secret")
+SCOPE = "https://dicom.healthcareapis.azure.com/.default"
 
 DEFAULTS = {
     "studies": {
@@ -23,12 +27,11 @@ class Azure(VendorServer):
     """Sends 200 at most and refuses to be asked for more; answers none with 204.
 
     Pages begin with the newest: where ``arriving`` studies come in between two pages,
-    the second repeats rows of the first.
+    the second repeats rows of the first. Its tokens are those of Entra ID.
     """
 
     product = "azure"
     path = "/v2"
-    token = TOKEN
     study_keys = frozenset(TAGS) - {
         *("IssuerOfPatientID", "PatientSex", "SeriesInstanceUID", "SOPInstanceUID"),
     }
@@ -41,6 +44,25 @@ class Azure(VendorServer):
     def __init__(self, studies: Iterable[Study], **behaviour: Any) -> None:
         super().__init__(studies, **behaviour)
         self.arriving: list[Study] = []
+
+    def archive_values(self) -> dict[str, Any]:
+        client_id, client_secret = CLIENT
+        return super().archive_values() | {
+            "token_url": self.tokens.url,
+            "client_id": client_id,
+            "client_secret": client_secret,
+        }
+
+    def refuses_token(self, request: TokenRequest) -> tuple[int, object] | None:
+        if request.form.get("scope") != SCOPE:
+            return 400, {"error": "invalid_scope"}
+        in_form = (request.form.get("client_id"), request.form.get("client_secret"))
+        login = request.login if request.authorization else in_form
+        return None if login == CLIENT else (401, {"error": "invalid_client"})
+
+    def _is_welcome(self, request: Request) -> bool:
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        return self.tokens.is_valid(token)
 
     def _search(self, request: Request, parents: dict[str, str], level: str) -> Answer:
         if "offset" in request.keys and self.arriving:

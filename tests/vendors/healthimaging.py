@@ -1,11 +1,20 @@
-"""Amazon HealthImaging: its DICOMweb search and retrieval, with a token of OIDC."""
+"""Amazon HealthImaging: its DICOMweb search and retrieval, with signed requests."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from archives.clients.credentials import AwsKeys
+from tests.aws import is_signed
 from tests.dicomweb_server import Answer, Request
-from tests.vendors.server import TOKEN, VendorServer
+from tests.vendors.server import VendorServer
 
 MAXIMUM_RECORDS = 10_000
+KEYS = AwsKeys(
+    region="us-east-1",
+    access_key_id="AKIDEXAMPLE",
+    secret_access_key="wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+)
 
 
 class HealthImaging(VendorServer):
@@ -17,7 +26,6 @@ class HealthImaging(VendorServer):
 
     product = "healthimaging"
     path = "/datastore/d9a2a515ab294163a2d2f4069eed584c"
-    token = TOKEN
     study_keys = frozenset(
         {
             "StudyInstanceUID",
@@ -33,6 +41,16 @@ class HealthImaging(VendorServer):
     refuses_other_keys = True
     missing = r"series|instances|studies/[^/]+/(metadata|instances)"
     behaviour_values = {"has_multipart": False}
+
+    def archive_values(self) -> dict[str, Any]:
+        return super().archive_values() | {
+            "aws_region": KEYS.region,
+            "aws_access_key_id": KEYS.access_key_id,
+            "aws_secret_access_key": KEYS.secret_access_key,
+        }
+
+    def _is_welcome(self, request: Request) -> bool:
+        return is_signed(request, KEYS)
 
     def refusal(self, request: Request, level: str) -> int | None:
         keys = request.keys

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, TypeVar
@@ -14,6 +16,7 @@ from urllib.parse import parse_qsl
 
 from archives.entities import Study
 from tests.dicomweb_server import Answer, Behaviour, DicomWebServer, Request, status
+from tests.token_server import TokenRequest, TokenServer
 from tests.vendors.files import files_of
 
 TAGS = {
@@ -64,6 +67,19 @@ class VendorServer(DicomWebServer):
         super().__init__(studies, Behaviour(**chosen))
         self.refused: list[str] = []
         self._files: dict[str, bytes] = {}
+        self.tokens = TokenServer(time.monotonic, seconds=3600)
+        self.tokens.refuses = self.refuses_token
+
+    @asynccontextmanager
+    async def running(
+        self, context: ssl.SSLContext | None = None
+    ) -> AsyncIterator[DicomWebServer]:
+        async with self.tokens.running(), super().running(context) as server:
+            yield server
+
+    def refuses_token(self, request: TokenRequest) -> tuple[int, object] | None:
+        """What the product's token server answers to who may have no token."""
+        return 404, b""
 
     @property
     def address(self) -> str:

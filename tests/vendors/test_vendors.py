@@ -7,6 +7,7 @@ offer: then the preset is wrong.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from archives.clients import close_connections, open_client
+from archives.clients.authentication import tokens
 from archives.clients.base import DicomWebEndpoint
 from archives.clients.dicomweb.memory import memory_of
 from archives.embedded import EmbeddedArchive
@@ -38,6 +40,7 @@ from launcher.tasks import build_manifest
 from tests.asgi import serve_hub
 from tests.dicomweb_studies import instances_in, instances_of
 from tests.factories import make_dimse_archive, make_launch
+from tests.token_server import service_account_key
 from tests.vendors.azure import Azure
 from tests.vendors.dcm4chee import Dcm4chee
 from tests.vendors.dicomcloud import DicomCloud
@@ -80,6 +83,7 @@ def running(
 ) -> Iterator[tuple[VendorServer, Archive]]:
     """The vendor's server, and the archive that its preset makes of it; not stored."""
     memory_of.cache_clear()  # ports come back
+    tokens._source.cache_clear()
     with serving(VENDORS[product](held)) as server:
         preset = PRESETS[server.product]
         settings = preset.initial("dicomweb") | server.archive_values() | values
@@ -248,12 +252,15 @@ def test_connection_is_verified(product):
         [(_, verification)] = verify([archive])
 
     assert verification.failure is None
+    has_token = ["Token"] if product in ("google", "azure") else []
     assert [step.name for step in verification.steps] == [
         "Reached",
+        *has_token,
         "Query",
         "Clock",
         "Image",
     ]
+    assert len(server.tokens.requests) == len(has_token)
     # What form an image is sent in is asked for once.
     assert len(server.refused) <= (2 if product == "healthimaging" else 0)
 
@@ -262,8 +269,17 @@ def test_connection_is_verified(product):
     "product", ["google", "azure", "kheops", "healthimaging", "orthanc"]
 )
 def test_wrong_login_is_told(product):
-    wrong = {"bearer_token": "expired", "password": "wrong"}
-    with running(product, **wrong) as (_, archive):
+    another, _ = service_account_key("http://127.0.0.1/token", "key-2")
+    wrong = {
+        "bearer_token": "expired",
+        "password": "wrong",
+        "client_secret": "wrong",
+        "aws_secret_access_key": "wrong",
+    }
+    with running(product, **wrong) as (server, archive):
+        if product == "google":
+            key = json.loads(another) | {"token_uri": server.tokens.url}
+            archive.service_account_key = json.dumps(key)
         answer = search(archive, patient_id="P1")
 
     assert answer.state == "refused"

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
+from archives.clients.credentials import ClientCredentials, ServiceAccountKey
 from archives.clients.dicomweb.retrieval import retrieve_instance
 from archives.clients.dicomweb.search import DICOM_JSON, Level, Search, path_to
 from archives.clients.http import HttpSession
@@ -59,6 +60,10 @@ class _Verification:
         actions: list[tuple[str, Action]] = [("Reached", self._reach)]
         if self._is_https:
             actions.append(("TLS", self._start_tls))
+        if isinstance(
+            self._endpoint.credentials, ClientCredentials | ServiceAccountKey
+        ):
+            actions.append(("Token", self._log_in))
         actions += [
             ("Query", self._query),
             ("Clock", self._compare_clocks),
@@ -105,6 +110,10 @@ class _Verification:
         except OSError as error:
             raise connection_error(error, self._http.name) from error
         return tls_finding(writer.get_extra_info("ssl_object"))
+
+    async def _log_in(self) -> Finding:
+        await self._http.log_in()
+        return Finding("The token server gives the hub a token.")
 
     async def _query(self) -> Finding:
         for days in _DAYS:

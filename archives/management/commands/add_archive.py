@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
-import sys
 import textwrap
 from collections.abc import Mapping
 from typing import Any
@@ -13,11 +11,11 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from archives.management import logins
 from archives.models import Archive
 from archives.presets import PRESETS
 from archives.verification import Verification, verify
 
-PASSWORD_VARIABLE = "VIEWERHUB_ARCHIVE_PASSWORD"  # noqa: S105
 _ADDRESS = re.compile(
     r"(?P<ae_title>.+)@(?:\[(?P<ipv6>.+)]|(?P<host>[^:]+)):(?P<port>\d+)"
 )
@@ -32,14 +30,11 @@ _OPTIONS = {
     "calling_ae_title": "--calling-ae-title",
     "url": "--dicomweb",
     "wado_uri_url": "--wado-uri",
-    "authentication": "--basic",
-    "username": "--basic",
-    "password": "--basic",
-    "bearer_token": "--bearer",
     "preset": "--product",
     "previous_names": "--previous-names",
     "images": "--images",
     "protocol": "--dimse or --dicomweb",
+    **logins.OPTIONS,
 }
 
 _PRODUCTS = "\n".join(
@@ -48,10 +43,7 @@ _PRODUCTS = "\n".join(
 )
 
 _EPILOG = f"""\
-The password of --basic may follow the user name after a colon. Other users of the machine
-can see command lines, so better give only the user name, and the password in the
-environment variable {PASSWORD_VARIABLE} or, with --password-stdin, on standard input.
-The token of --bearer comes from there in any case.
+{logins.EXPLANATION}
 
 products:
 {textwrap.indent(_PRODUCTS, "  ")}
@@ -97,18 +89,7 @@ class Command(BaseCommand):
             help="a DICOMweb archive: the part before /studies",
         )
         parser.add_argument("--wado-uri", metavar="URL", help="its WADO-URI address")
-        authentication = parser.add_mutually_exclusive_group()
-        authentication.add_argument(
-            "--basic", metavar="USER[:PASSWORD]", help="Basic authentication, see below"
-        )
-        authentication.add_argument(
-            "--bearer", action="store_true", help="a bearer token, see below"
-        )
-        parser.add_argument(
-            "--password-stdin",
-            action="store_true",
-            help="read the password or token from standard input",
-        )
+        logins.add_login_options(parser)
         parser.add_argument(
             "--calling-ae-title", metavar="AET", help="what the hub calls itself"
         )
@@ -137,9 +118,10 @@ class Command(BaseCommand):
             archive.page_size = PRESETS[options["product"]].page_size
         for name, value in _values(options).items():
             setattr(archive, name, value)
-        for option in ("basic", "bearer"):
-            if options[option] and archive.protocol == Archive.Protocol.DIMSE:
-                raise CommandError(f"--{option}: only DICOMweb archives have it.")
+        login = logins.chosen_login(options)
+        if login and archive.protocol == Archive.Protocol.DIMSE:
+            option = login.replace("_", "-")
+            raise CommandError(f"--{option}: only DICOMweb archives have it.")
         _save(archive)
         done = "Added" if is_new else "Updated"
         self.stdout.write(f"{done} {archive.name} ({archive.slug}), {archive.address}")
@@ -177,14 +159,7 @@ def _values(options: Mapping[str, Any]) -> dict[str, Any]:
     ):
         if options[option] is not None:
             values[field] = options[option]
-    if options["basic"] is not None:
-        values |= _basic(options["basic"], from_stdin=options["password_stdin"])
-    elif options["bearer"]:
-        values |= {
-            "authentication": Archive.Authentication.BEARER,
-            "bearer_token": _secret("bearer", from_stdin=options["password_stdin"]),
-        }
-    return values
+    return values | logins.login_values(options)
 
 
 def _dimse(text: str) -> dict[str, Any]:
@@ -198,37 +173,6 @@ def _dimse(text: str) -> dict[str, Any]:
         "host": match["ipv6"] or match["host"],
         "port": int(match["port"]),
     }
-
-
-def _basic(text: str, *, from_stdin: bool) -> dict[str, Any]:
-    username, colon, password = text.partition(":")
-    if from_stdin or not colon:
-        password = _secret("basic", from_stdin=from_stdin)
-    elif not password:
-        raise _no_secret("basic")
-    return {
-        "authentication": Archive.Authentication.BASIC,
-        "username": username,
-        "password": password,
-    }
-
-
-def _secret(option: str, *, from_stdin: bool) -> str:
-    if from_stdin:
-        secret = sys.stdin.readline().rstrip("\r\n")
-    else:
-        secret = os.environ.get(PASSWORD_VARIABLE, "")
-    if not secret:
-        raise _no_secret(option)
-    return secret
-
-
-def _no_secret(option: str) -> CommandError:
-    what = "token" if option == "bearer" else "password"
-    return CommandError(
-        f"--{option}: there is no {what}. Set {PASSWORD_VARIABLE}, or use "
-        "--password-stdin."
-    )
 
 
 def _save(archive: Archive) -> None:

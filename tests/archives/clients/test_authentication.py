@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import jwt
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials as BotocoreCredentials
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
 
 from archives.clients import close_connections, open_client
 from archives.clients.authentication import tokens
@@ -38,9 +27,15 @@ from archives.clients.credentials import (
 from archives.clients.outgoing import OutgoingRules
 from archives.entities import StudyQuery
 from archives.errors import ArchiveError, ArchiveRefusedError, ArchiveUnavailableError
+from tests.aws import is_signed
 from tests.dicomweb_server import Behaviour, DicomWebServer, Request, status
 from tests.dicomweb_studies import identifier_of, make_study
-from tests.token_server import ManualClock, ProtectedServer, TokenServer
+from tests.token_server import (
+    ManualClock,
+    ProtectedServer,
+    TokenServer,
+    service_account_key,
+)
 
 STUDY = make_study()
 QUERY = StudyQuery(patient_id="P1")
@@ -425,23 +420,6 @@ def test_waiting_loop_takes_over_from_one_that_ends():
 # A service account of Google
 
 
-def service_account_key(token_uri: str) -> tuple[str, Any]:
-    """The JSON that Google would make, and the public key that belongs to it."""
-    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = private.private_bytes(
-        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
-    ).decode()
-    key = {
-        "type": "service_account",
-        "project_id": "p",
-        "private_key_id": "key-1",
-        "private_key": pem,
-        "client_email": "hub@p.iam.gserviceaccount.com",
-        "token_uri": token_uri,
-    }
-    return json.dumps(key), private.public_key()
-
-
 def test_service_account_signs_for_its_token(monkeypatch):
     async def action(site: Site) -> None:
         text, public = service_account_key(site.tokens.url)
@@ -496,23 +474,7 @@ class AwsServer(DicomWebServer):
         self.keys = keys
 
     def _is_welcome(self, request: Request) -> bool:
-        query = f"?{request.query}" if request.query else ""
-        again = AWSRequest(
-            "GET", f"http://{request.headers['host']}{request.raw_path}{query}"
-        )
-        keys = self.keys
-        credentials = BotocoreCredentials(
-            keys.access_key_id, keys.secret_access_key, keys.session_token
-        )
-        moment = request.headers["x-amz-date"]
-        signer = SigV4Auth(credentials, "medical-imaging", "us-east-1")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(
-                "botocore.auth.get_current_datetime",
-                lambda: datetime.strptime(moment, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC),
-            )
-            signer.add_auth(again)
-        return again.headers["Authorization"] == request.headers["authorization"]
+        return is_signed(request, self.keys)
 
 
 def with_aws(keys: AwsKeys, action: Callable[[ArchiveClient], Any]) -> AwsServer:
