@@ -108,3 +108,50 @@ def test_documents_name_settings_that_exist() -> None:
 
     others = {"VIEWERHUB_TEST_REQUIRE", "VIEWERHUB_ARCHIVE_PASSWORD"}
     assert {name.removesuffix("_FILE") for name in named} - others <= settings_read()
+
+
+# Which test shows that a link of weasis-pacs-connector or ViewerHub works unchanged
+SAME = {
+    "GET /weasis": "test_documented_links.py::test_documented_link_opens_its_studies",
+    "GET /manifest": "test_documented_links.py::test_documented_manifest_is_answered",
+    "GET /display": "test_documented_links.py::test_documented_link_opens_its_studies",
+    "GET /display/auth": "launcher/test_launch_flow.py"
+    "::test_address_for_members_asks_networks_to_log_in",
+    "POST /display": "launcher/test_launch_flow.py"
+    "::test_posted_parameters_are_those_of_the_query",
+    "patientID": "test_documented_links.py::test_documented_link_opens_its_studies",
+    "studyUID": "test_documented_links.py::test_documented_link_opens_its_studies",
+    "Several values: repeated, or between commas": "test_documented_links.py"
+    "::test_documented_link_opens_its_studies",
+    "Several kinds of identifiers": "test_documented_links.py"
+    "::test_documented_link_opens_its_studies",
+    "archive": "test_documented_links.py::test_documented_link_opens_its_studies",
+    "arc.inherit.ids": "launcher/test_launch_flow.py"
+    "::test_archive_answers_to_its_previous_names",
+    "containsInDescription": "test_documented_links.py"
+    "::test_documented_link_opens_its_studies",
+    "requestType": "test_documented_links.py::test_documented_link_opens_its_studies",
+    "viewer": "test_documented_links.py::test_documented_link_opens_its_studies",
+    "user": "launcher/test_launch_flow.py"
+    "::test_user_and_host_go_where_the_template_says",
+    "encrypt.key": "launcher/test_launch_flow.py::test_encrypted_identifiers_are_read",
+}
+
+
+def rows_that_are_the_same() -> list[str]:
+    """What the tables of both systems say of addresses and parameters: first names."""
+    text = (ROOT / "docs" / "integration.md").read_text()
+    tables = text.partition("## Coming from")[2]
+    rows = re.findall(r"^\| (.+?) \| [^|]+ \| same", tables, re.M)
+    first_names = [re.match(r"`([^`]+)`", row) for row in rows]
+    return [
+        name[1] if name else row for name, row in zip(first_names, rows, strict=True)
+    ]
+
+
+def test_what_is_the_same_in_other_hubs_is_tested() -> None:
+    assert set(rows_that_are_the_same()) == set(SAME)
+
+    for place in SAME.values():
+        path, _, name = place.partition("::")
+        assert f"def {name}(" in (ROOT / "tests" / path).read_text()

@@ -229,6 +229,18 @@ def test_extras_that_the_template_allows_are_carried(client):
     assert parse_uri(uri).configuration["pro"] == ["weasis.profile ward"]
 
 
+def test_user_and_host_go_where_the_template_says(client):
+    make_dimse_archive()
+    template = LaunchTemplate.objects.default()
+    template.properties = "weasis.user {user}\nlocal.workstation {host}"
+    template.save()
+
+    uri = launch(client, patientID="1", user="anna", host="ward-7")["Location"]
+
+    properties = parse_uri(uri).configuration["pro"]
+    assert properties == ["weasis.user anna", "local.workstation ward-7"]
+
+
 def test_extras_that_are_not_allowed_are_403(client):
     make_dimse_archive()
 
