@@ -100,8 +100,15 @@ def _start(
     except CriteriaError as error:  # a viewer that can't open these
         messages = " ".join(problem.message for problem in error.problems)
         return _problem(request, messages, status=400)
+    return _started(request, started)
+
+
+def _started(request: HttpRequest, started: services.StartedLaunch) -> HttpResponse:
+    redirect = ViewerRedirect(started.uri, started.viewer)
     if not request.htmx:  # type: ignore[attr-defined]
-        return ViewerRedirect(started.uri, started.viewer)
+        return redirect
+    if started.viewer:  # nothing to follow: it is over once the browser is on its way
+        return HttpResponse(headers={"HX-Redirect": redirect.url})
     context = {"uri": started.uri, **state_context(started.launch, [])}
     return render(request, "launcher/_launch.html", context)
 
@@ -161,6 +168,13 @@ def _visible_launch(request: HttpRequest, launch_id: UUID) -> Launch:
 def launch_retry(request: HttpRequest, launch_id: UUID) -> HttpResponse:
     """A new launch of the same selection, of the archives the user may still use."""
     launch = _visible_launch(request, launch_id)
+    if launch.build.uploaded_manifest:
+        user = request.user if isinstance(request.user, User) else None
+        template = launch.template or LaunchTemplate.objects.default()
+        again = services.start_uploaded(
+            launch.build.uploaded_manifest, template=template, user=user
+        )
+        return _started(request, again)
     usable = Archive.objects.usable_by(request.user)
     archives = list(usable.filter(pk__in=launch.build.archives.values("pk")))
     if not archives:

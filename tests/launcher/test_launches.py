@@ -11,7 +11,8 @@ from django.utils import timezone
 from archives.embedded import EmbeddedArchive
 from archives.entities import Selection, SeriesIdentifier
 from archives.models import Archive
-from launcher.models import ArchiveOutcome, Build, Launch, LaunchTemplate
+from launcher import services
+from launcher.models import ArchiveOutcome, Build, Launch, LaunchTemplate, Viewer
 from launcher.tasks import build_manifest
 from tests.factories import make_dimse_archive, make_launch
 
@@ -58,6 +59,38 @@ def opened(client, *, headers=HTMX, **fields):
 
 def state(client, launch, query=""):
     return client.get(f"/launch/{launch.pk}/state/{query}", headers=HTMX)
+
+
+def test_button_leads_to_another_viewer_that_the_template_names(client):
+    make_dimse_archive()
+    viewer = Viewer.objects.create(
+        name="Web", slug="web", url_template="https://web.example/?s={study_uids}"
+    )
+    LaunchTemplate.objects.filter(pk=LaunchTemplate.objects.default().pk).update(
+        viewer=viewer
+    )
+    fields = {"study_instance_uid": "1.2.3", "archive": "main"}
+
+    by_htmx = opened(client, **fields)
+    by_form = opened(client, headers={}, **fields)
+
+    assert by_htmx["HX-Redirect"] == "https://web.example/?s=1.2.3"
+    assert by_form["Location"] == "https://web.example/?s=1.2.3"
+    assert set(Launch.objects.values_list("state", flat=True)) == {"fetched"}
+
+
+def test_uploaded_manifest_is_opened_again(client, alice):
+    template = LaunchTemplate.objects.default()
+    manifest = "<manifest/>"
+    services.start_uploaded(manifest, template=template, user=alice)
+    launch = Launch.objects.get()
+
+    answer = client.post(f"/launch/{launch.pk}/retry/", headers=HTMX)
+
+    assert 'data-weasis="weasis://?' in answer.content.decode()
+    assert Launch.objects.count() == 2
+    again = Launch.objects.exclude(pk=launch.pk).get()
+    assert again.build.uploaded_manifest == manifest
 
 
 def test_button_answers_with_progress_and_the_address_for_weasis(client, alice):
