@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,18 +33,24 @@ def start_dcmqrscp(
     *,
     groups: Iterable[str] = GROUPS,
     options: Iterable[str] = (),
+    destinations: Mapping[str, tuple[str, int]] | None = None,
 ) -> Iterator[Dcmqrscp]:
     """A running archive with these groups of files, without Nagle's delays.
 
     It takes uncompressed objects, and of a compressed syntax that an option names.
+    ``destinations`` are whom it sends to by C-MOVE: AE title -> host, port.
     """
     archive = Dcmqrscp(port=free_port(), studies=dataset.group(*groups))
     storage = folder / "storage"
     storage.mkdir(parents=True)
+    hosts = "".join(
+        f"entry{number} = ({title}, {host}, {port})\n"
+        for number, (title, (host, port)) in enumerate((destinations or {}).items())
+    )
     configuration = folder / "dcmqrscp.cfg"
     configuration.write_text(
         "MaxPDUSize = 16384\nMaxAssociations = 16\n"
-        "HostTable BEGIN\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"
+        f"HostTable BEGIN\n{hosts}HostTable END\nVendorTable BEGIN\nVendorTable END\n"
         f"AETable BEGIN\n{archive.ae_title} {storage} RW (500, 64mb) ANY\nAETable END\n"
     )
     process = ServerProcess(

@@ -27,6 +27,15 @@ class WithoutRetrieval(EmbeddedArchive):
                 yield context
 
 
+class WithoutGet(EmbeddedArchive):
+    """Sends by C-MOVE alone."""
+
+    def contexts(self) -> Iterator[PresentationContext]:
+        for context in super().contexts():
+            if context.abstract_syntax not in GET:
+                yield context
+
+
 class WithoutCompressedSyntaxes(EmbeddedArchive):
     """Holds compressed objects, but offers to send them uncompressed only."""
 

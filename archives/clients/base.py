@@ -119,6 +119,10 @@ class DimseEndpoint:
     move_destination: str = ""
     image_cache: ImageCache | None = None
 
+    @property
+    def address(self) -> str:
+        return f"{self.called_ae_title}@{self.host}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quirks:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import tempfile
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -62,6 +63,13 @@ class ImageCache:
         if lock is not None:
             with lock:
                 _discard(path)
+
+
+def new_file(directory: Path) -> tuple[Path, int]:
+    """A file that nobody looks for, to be adopted by a series or removed."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(".incoming", dir=directory)  # mode 0600
+    return Path(name), descriptor
 
 
 def _digest(text: str) -> str:
@@ -147,7 +155,6 @@ class CachedSeries:
 
     def adopt(self, path: Path, sop_instance_uid: str) -> None:
         """Make a whole file of the same file system an image of the series."""
-        path.chmod(0o600)
         os.replace(path, self._path(sop_instance_uid))
 
     def lock(self) -> Lock | None:
@@ -160,6 +167,10 @@ class CachedSeries:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.directory / f"{self.key}.wanted"
         path.touch(mode=0o600)
+
+    def modified(self) -> int:
+        """Changes when an image of any series arrives."""
+        return self.directory.stat().st_mtime_ns
 
     @property
     def is_requested(self) -> bool:

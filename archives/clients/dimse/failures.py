@@ -185,8 +185,8 @@ def not_offered(endpoint: DimseEndpoint, service: str) -> ArchiveError:
 def get_not_offered(endpoint: DimseEndpoint) -> ArchiveError:
     return ArchiveRefusedError(
         f"{endpoint.name} does not offer C-GET to {endpoint.calling_ae_title}, so its "
-        "images can't be retrieved. Ask its administrator to enable C-GET, or register "
-        "the archive's DICOMweb address."
+        "images can't be retrieved. Ask its administrator to enable C-GET, have them "
+        "fetched by C-MOVE, or register the archive's DICOMweb address."
     )
 
 
@@ -205,6 +205,30 @@ def not_sent(endpoint: DimseEndpoint, status: int) -> ArchiveError:
         "be stored in a form that the archive does not offer. Ask its administrator "
         "what it logged.",
         status=code,
+    )
+
+
+def not_moved(endpoint: DimseEndpoint, status: int) -> ArchiveError:
+    """A C-MOVE ended, and the object did not reach our storage service."""
+    destination = endpoint.move_destination
+    if status == messages.MOVE_DESTINATION_UNKNOWN:
+        return ArchiveRefusedError(
+            f"{endpoint.name} does not know {destination}, where the hub receives images "
+            "by C-MOVE. Ask its administrator to register this AE title with the address "
+            "and port of the hub's storage service."
+        )
+    return NotSentError(
+        f"{endpoint.name} has this image, but it did not reach {destination} (status "
+        f"0x{status:04X}). Check that the hub's storage service runs, and that the "
+        "archive has its address and port.",
+        status=f"0x{status:04X}",
+    )
+
+
+def no_storage(endpoint: DimseEndpoint) -> ArchiveError:
+    return ArchiveRefusedError(
+        f"The images of {endpoint.name} come by C-MOVE, which needs the hub's image cache "
+        "and storage service. Ask an administrator to turn them on, or to choose C-GET."
     )
 
 

@@ -10,6 +10,7 @@ from typing import Final
 C_STORE_RQ: Final = 0x0001
 C_GET_RQ: Final = 0x0010
 C_FIND_RQ: Final = 0x0020
+C_MOVE_RQ: Final = 0x0021
 C_ECHO_RQ: Final = 0x0030
 C_CANCEL_RQ: Final = 0x0FFF
 RESPONSE: Final = 0x8000
@@ -20,7 +21,9 @@ PENDING: Final = frozenset({0xFF00, 0xFF01})
 NOT_AUTHORIZED: Final = 0x0124
 SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
 NO_SUCH_INSTANCE: Final = 0x0112
+OUT_OF_RESOURCES: Final = 0xA700
 NOT_PERFORMED: Final = 0xA702
+MOVE_DESTINATION_UNKNOWN: Final = 0xA801
 UNABLE_TO_STORE: Final = 0xC000
 _WARNINGS: Final = frozenset({0x0001, 0x0107, 0x0116})
 
@@ -34,6 +37,7 @@ _AFFECTED_SOP_CLASS_UID: Final = 0x0002
 _COMMAND_FIELD: Final = 0x0100
 _MESSAGE_ID: Final = 0x0110
 _MESSAGE_ID_BEING_RESPONDED_TO: Final = 0x0120
+_MOVE_DESTINATION: Final = 0x0600
 _PRIORITY: Final = 0x0700
 _COMMAND_DATA_SET_TYPE: Final = 0x0800
 _STATUS: Final = 0x0900
@@ -121,12 +125,34 @@ def get_request(message_id: int, sop_class_uid: str) -> bytes:
     return _encode(C_GET_RQ, message_id, sop_class_uid, has_dataset=True)
 
 
+def move_request(message_id: int, sop_class_uid: str, destination: str) -> bytes:
+    title = destination.encode("ascii", "replace")
+    return _command_set(
+        (_AFFECTED_SOP_CLASS_UID, _uid(sop_class_uid)),
+        (_COMMAND_FIELD, _US.pack(C_MOVE_RQ)),
+        (_MESSAGE_ID, _US.pack(message_id)),
+        (_MOVE_DESTINATION, title + b" " * (len(title) % 2)),
+        (_PRIORITY, _US.pack(_PRIORITY_MEDIUM)),
+        (_COMMAND_DATA_SET_TYPE, _US.pack(_WITH_DATASET)),
+    )
+
+
 def cancel_request(message_id: int) -> bytes:
     """Of the operation that was requested with this message ID."""
     return _command_set(
         (_COMMAND_FIELD, _US.pack(C_CANCEL_RQ)),
         (_MESSAGE_ID_BEING_RESPONDED_TO, _US.pack(message_id)),
         (_COMMAND_DATA_SET_TYPE, _US.pack(_NO_DATASET)),
+    )
+
+
+def echo_response(request: Command) -> bytes:
+    return _command_set(
+        (_AFFECTED_SOP_CLASS_UID, _uid(request.affected_sop_class_uid)),
+        (_COMMAND_FIELD, _US.pack(C_ECHO_RQ | RESPONSE)),
+        (_MESSAGE_ID_BEING_RESPONDED_TO, _US.pack(request.message_id)),
+        (_COMMAND_DATA_SET_TYPE, _US.pack(_NO_DATASET)),
+        (_STATUS, _US.pack(SUCCESS)),
     )
 
 

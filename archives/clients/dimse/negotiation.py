@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -11,6 +11,7 @@ from typing import Final
 from archives.clients.base import DimseEndpoint, QueryRetrieveRoot, UserIdentity
 from archives.clients.dimse import uids
 from archives.clients.dimse.pdu import (
+    A_ASSOCIATE_AC,
     A_ASSOCIATE_RQ,
     MAXIMUM_PDU_LENGTH,
     PduError,
@@ -34,6 +35,7 @@ _ITEM_HEADER: Final = struct.Struct(">BxH")
 _FIXED_FIELDS: Final = 68  # protocol version, AE titles and reserved bytes
 _PROTOCOL_VERSION: Final = 0x0001
 _ACCEPTED: Final = 0x00
+_TRANSFER_SYNTAXES_NOT_SUPPORTED: Final = 0x04
 # Of storage classes, beside the one of the retrieval: IDs are odd numbers below 256.
 _MOST_CONTEXTS: Final = 127
 _RELATIONAL_QUERIES: Final = b"\x01"  # PS3.4 C.5.1.1, Table C.5-1
@@ -86,6 +88,11 @@ def query_proposal(root: QueryRetrieveRoot) -> Proposal:
         contexts=((find, uids.UNCOMPRESSED), (uids.VERIFICATION, uids.UNCOMPRESSED)),
         relational_classes=(find,),
     )
+
+
+@lru_cache
+def move_proposal(root: QueryRetrieveRoot) -> Proposal:
+    return Proposal(contexts=((uids.MOVE[root], uids.UNCOMPRESSED),))
 
 
 @lru_cache(maxsize=256)
@@ -179,6 +186,87 @@ def _user_identity(identity: UserIdentity) -> bytes:
 
 def _counted(content: bytes) -> bytes:
     return struct.pack(">H", len(content)) + content
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssociationRequest:
+    """What a peer proposes to us: its contexts by their ID."""
+
+    called_ae_title: str
+    calling_ae_title: str
+    contexts: dict[int, Context]
+    maximum_pdu_length: int
+
+
+def parse_request(body: bytes) -> AssociationRequest:
+    """An A-ASSOCIATE-RQ. Raises ``PduError`` where it breaks PS3.8 9.3.2."""
+    if len(body) < _FIXED_FIELDS:
+        raise PduError("truncated A-ASSOCIATE-RQ")
+    contexts: dict[int, Context] = {}
+    maximum_pdu_length = 0
+    for item_type, content in _items(body[_FIXED_FIELDS:]):
+        if item_type == _PRESENTATION_CONTEXT_RQ:
+            if len(content) < 4:
+                raise PduError("truncated presentation context")
+            contexts[content[0]] = _proposed_context(content[4:])
+        elif item_type == _USER_INFORMATION:
+            for sub_type, value in _items(content):
+                if sub_type == _MAXIMUM_LENGTH:
+                    maximum_pdu_length = _length(value)
+    return AssociationRequest(
+        called_ae_title=_title_in(body[4:20]),
+        calling_ae_title=_title_in(body[20:36]),
+        contexts=contexts,
+        maximum_pdu_length=maximum_pdu_length,
+    )
+
+
+def _title_in(field: bytes) -> str:
+    return field.decode("ascii", "replace").strip()
+
+
+def _proposed_context(content: bytes) -> Context:
+    abstract_syntax, transfer_syntaxes = "", []
+    for item_type, value in _items(content):
+        uid = value.rstrip(b"\0 ").decode("ascii", "replace")
+        if item_type == _ABSTRACT_SYNTAX:
+            abstract_syntax = uid
+        elif item_type == _TRANSFER_SYNTAX:
+            transfer_syntaxes.append(uid)
+    return abstract_syntax, tuple(transfer_syntaxes)
+
+
+def encode_acceptance(
+    request: AssociationRequest, accepted: Mapping[int, AcceptedContext]
+) -> bytes:
+    """The A-ASSOCIATE-AC PDU: these contexts, and no others."""
+    contexts = []
+    for context_id, (_, transfer_syntaxes) in request.contexts.items():
+        context = accepted.get(context_id)
+        result = _ACCEPTED if context is not None else _TRANSFER_SYNTAXES_NOT_SUPPORTED
+        # of a context that is not accepted it says nothing, but has to be there
+        syntax = context.transfer_syntax if context else "".join(transfer_syntaxes[:1])
+        item = _item(_TRANSFER_SYNTAX, syntax.encode("ascii", "replace"))
+        content = bytes((context_id, 0, result, 0)) + item
+        contexts.append(_item(_PRESENTATION_CONTEXT_AC, content))
+    version = uids.IMPLEMENTATION_VERSION_NAME.encode("ascii")
+    user_information = (
+        _item(_MAXIMUM_LENGTH, struct.pack(">I", MAXIMUM_PDU_LENGTH)),
+        _item(_IMPLEMENTATION_CLASS_UID, uids.IMPLEMENTATION_CLASS.encode("ascii")),
+        _item(_IMPLEMENTATION_VERSION_NAME, version),
+    )
+    body = b"".join(
+        (
+            struct.pack(">HH", _PROTOCOL_VERSION, 0),
+            _ae_title(request.called_ae_title),
+            _ae_title(request.calling_ae_title),
+            bytes(32),
+            _item(_APPLICATION_CONTEXT, uids.APPLICATION_CONTEXT.encode("ascii")),
+            *contexts,
+            _item(_USER_INFORMATION, b"".join(user_information)),
+        )
+    )
+    return encode_pdu(A_ASSOCIATE_AC, body)
 
 
 def parse_acceptance(body: bytes, proposal: Proposal) -> Acceptance:

@@ -84,7 +84,7 @@ class PduReader:
 
     @staticmethod
     def _is_plausible(pdu_type: int, length: int) -> bool:
-        if pdu_type in (P_DATA_TF, A_ASSOCIATE_AC):
+        if pdu_type in (P_DATA_TF, A_ASSOCIATE_AC, A_ASSOCIATE_RQ):
             return length <= LONGEST_PDU
         return length == _FIXED_LENGTHS.get(pdu_type)
 
@@ -137,6 +137,11 @@ def _encode_parts(
         )
         pdus.append(encode_pdu(P_DATA_TF, header + part))
     return b"".join(pdus)
+
+
+def encode_rejection(result: int, source: int, reason: int) -> bytes:
+    """An A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
+    return encode_pdu(A_ASSOCIATE_RJ, bytes((0, result, source, reason)))
 
 
 def encode_release_request() -> bytes:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 
 from archives.clients import matches as tags
-from archives.clients.base import DimseEndpoint, InstanceStream
+from archives.clients.base import DimseEndpoint, DimseRetrieval, InstanceStream
 from archives.clients.dimse import failures
 from archives.clients.dimse.association import Association
 from archives.clients.dimse.keys import IMAGE, Keys
 from archives.clients.dimse.knowledge import knowledge_of
+from archives.clients.dimse.moving import move_instance, move_series
 from archives.clients.dimse.negotiation import retrieval_proposals
 from archives.clients.dimse.pool import pool_of
 from archives.clients.dimse.queries import Queries, within
 from archives.clients.dimse.retrieval import Retrieval, retrieve
-from archives.clients.dimse.series_ahead import Series, series_ahead_of
+from archives.clients.dimse.series_ahead import CachedStream, Series, series_ahead_of
 from archives.clients.dimse.series_retrieval import retrieve_series
 from archives.clients.dimse.spool import Spool
 from archives.entities import InstanceIdentifier
@@ -37,9 +38,26 @@ async def retrieve_instance(
             ahead = series_ahead_of(endpoint, endpoint.image_cache, _retrieve_series)
             stream = await stack.enter_async_context(ahead.instance(identifier))
         if stream is None:
-            by_itself = _retrieve_instance(endpoint, identifier)
-            stream = await stack.enter_async_context(by_itself)
+            is_moved = endpoint.retrieval == DimseRetrieval.C_MOVE
+            by_itself = _move_instance if is_moved else _retrieve_instance
+            stream = await stack.enter_async_context(by_itself(endpoint, identifier))
         yield stream
+
+
+@asynccontextmanager
+async def _move_instance(
+    endpoint: DimseEndpoint, identifier: InstanceIdentifier
+) -> AsyncIterator[InstanceStream]:
+    if endpoint.image_cache is None or not endpoint.move_destination:
+        raise failures.no_storage(endpoint)
+    series = Series(endpoint, endpoint.image_cache, identifier)
+    async with within(endpoint):
+        await move_instance(endpoint, identifier, series.files)
+    image = series.files.open(identifier.sop_instance_uid)
+    if image is None:
+        raise failures.not_found(endpoint)
+    with closing(image):
+        yield CachedStream(series, image)
 
 
 @asynccontextmanager
@@ -58,6 +76,8 @@ async def _retrieve_instance(
 
 async def _retrieve_series(series: Series) -> int:
     endpoint, identifier = series.endpoint, series.identifier
+    if endpoint.retrieval == DimseRetrieval.C_MOVE:
+        return await move_series(endpoint, identifier, series.files, series.arrived)
     knowledge = knowledge_of(endpoint)
     uid = identifier.series_instance_uid
     sop_class_uid = knowledge.sop_classes.get(uid)
@@ -69,7 +89,9 @@ async def _retrieve_series(series: Series) -> int:
     spool = Spool(series.cache, series.files, series.arrived)
     try:
         return await retrieve_series(endpoint, identifier, sop_class_uid, spool)
-    except (ArchiveRefusedError, ArchiveResponseError):
+    except ArchiveRefusedError:
+        raise
+    except ArchiveResponseError:  # some only send images one by one
         knowledge.sends_series = spool.has_written
         raise
 

@@ -74,9 +74,8 @@ class Series:
         self.endpoint = endpoint
         self.cache = cache
         self.identifier = identifier
-        owner = f"{endpoint.called_ae_title}@{endpoint.host}:{endpoint.port}"
         uid = identifier.series_instance_uid
-        self.files: CachedSeries = cache.series(owner, uid)
+        self.files: CachedSeries = cache.series(endpoint.address, uid)
         self._loop = asyncio.get_running_loop()
         self._first_asked = identifier.sop_instance_uid
         self._runs = 0

@@ -17,6 +17,10 @@ GET: Final = {
     QueryRetrieveRoot.PATIENT: "1.2.840.10008.5.1.4.1.2.1.3",
     QueryRetrieveRoot.STUDY: "1.2.840.10008.5.1.4.1.2.2.3",
 }
+MOVE: Final = {
+    QueryRetrieveRoot.PATIENT: "1.2.840.10008.5.1.4.1.2.1.2",
+    QueryRetrieveRoot.STUDY: "1.2.840.10008.5.1.4.1.2.2.2",
+}
 
 IMPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
