@@ -48,11 +48,13 @@ class Fragment(NamedTuple):
 class PduReader:
     """Cuts a byte stream, as it arrives, into PDUs.
 
+    ``negotiation`` is the type an association begins with, from the peer's side.
     Holds back at most one incomplete PDU. A byte is copied a constant number of times,
     however the stream is split.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, negotiation: int = A_ASSOCIATE_AC) -> None:
+        self._negotiation = negotiation
         self._pending = bytearray()
         self._needed = _HEADER_LENGTH
 
@@ -82,9 +84,8 @@ class PduReader:
             self._needed = _HEADER_LENGTH
         self._pending += data[position:]
 
-    @staticmethod
-    def _is_plausible(pdu_type: int, length: int) -> bool:
-        if pdu_type in (P_DATA_TF, A_ASSOCIATE_AC, A_ASSOCIATE_RQ):
+    def _is_plausible(self, pdu_type: int, length: int) -> bool:
+        if pdu_type in (P_DATA_TF, self._negotiation):
             return length <= LONGEST_PDU
         return length == _FIXED_LENGTHS.get(pdu_type)
 

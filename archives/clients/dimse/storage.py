@@ -137,7 +137,7 @@ class _Association(asyncio.Protocol):
     def __init__(self, service: StorageService) -> None:
         self._service = service
         self._loop = asyncio.get_running_loop()
-        self._reader = PduReader()
+        self._reader = PduReader(pdu.A_ASSOCIATE_RQ)
         self._messages = MessageReader()
         self._received = 0
         self._storing: _Storing | None = None
