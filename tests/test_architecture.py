@@ -42,6 +42,8 @@ KEEPERS = {
     "httpx2": ("archives.clients",),
     "httpcore2": ("archives.clients",),
     "lxml": ("launcher.manifest",),
+    "numpy": ("archives.clients",),
+    "PIL": ("archives.clients",),
 }
 # What each part of the project may know of the others.
 NEIGHBOURS = {

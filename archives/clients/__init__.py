@@ -13,10 +13,17 @@ from archives.clients.pass_through import (
     JsonObject,
     Level,
 )
+from archives.clients.pictures import (
+    DEFAULT_QUALITY,
+    Rendering,
+    RenderingError,
+    label_of,
+)
 from archives.clients.pool import close_connections
 from archives.clients.study_filter import newest_of_each_patient
 
 __all__ = [
+    "DEFAULT_QUALITY",
     "ArchiveClient",
     "DicomWebArchive",
     "DicomWebEndpoint",
@@ -25,10 +32,15 @@ __all__ = [
     "Forwarded",
     "JsonObject",
     "Level",
+    "Rendering",
+    "RenderingError",
     "close_connections",
+    "icon",
+    "label_of",
     "newest_of_each_patient",
     "open_client",
     "open_dicomweb",
+    "render",
     "run_all",
 ]
 
@@ -49,3 +61,17 @@ def open_dicomweb(endpoint: DicomWebEndpoint) -> DicomWebArchive:
     from archives.clients.dicomweb import DicomWebClient
 
     return DicomWebClient(endpoint)
+
+
+def render(content: bytes, wanted: Rendering) -> bytes:
+    """One frame of a DICOM file as a picture; raises ``RenderingError``. Takes a while."""
+    from archives.clients import rendering
+
+    return rendering.render(content, wanted)
+
+
+def icon(label: str, wanted: Rendering) -> bytes:
+    """A picture of a few letters, for what has no pixels."""
+    from archives.clients import rendering
+
+    return rendering.icon(label, wanted)

@@ -13,6 +13,8 @@ from archives.clients.matches import (
     SOP_INSTANCE_UID,
     STUDY_INSTANCE_UID,
 )
+from archives.clients.pictures import Rendering
+from archives.entities import InstanceIdentifier
 
 JsonObject = Mapping[str, object]
 
@@ -69,6 +71,12 @@ class DicomWebArchive(ArchiveClient, Protocol):
 
         Raises ``InstanceNotFoundError`` if the archive has none.
         """
+        ...
+
+    async def rendered(
+        self, identifier: InstanceIdentifier, wanted: Rendering
+    ) -> bytes | None:
+        """The archive's own picture of an instance; ``None`` if it has none."""
         ...
 
     async def search(

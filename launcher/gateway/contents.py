@@ -65,6 +65,12 @@ class Contents:
     def instances_of(self, study: str, series: str) -> Collection[str]:
         return self.series_of(study).get(series, ())
 
+    def middle_of(self, study: str, series: str = "") -> Listed | None:
+        """What stands for a series, or for the study, in pictures."""
+        found = self.series_of(study)
+        uids = list(found.get(series or next(iter(found), ""), ()))
+        return self.instances.get(uids[len(uids) // 2]) if uids else None
+
     def is_whole(self, study: str, series: str) -> bool:
         """Of a series, or of a study if ``series`` is empty."""
         return study in self.whole_studies or series in self.whole_series

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -12,10 +12,12 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
 from archives.clients import (
+    DEFAULT_QUALITY,
     DicomWebEndpoint,
     Forwarded,
     JsonObject,
     Level,
+    Rendering,
     open_dicomweb,
 )
 from archives.errors import ArchiveError, ArchiveResponseError
@@ -23,6 +25,7 @@ from launcher.delivery import dicomweb_url
 from launcher.gateway import dicom_json
 from launcher.gateway.grants import Grant, grant_of
 from launcher.gateway.images import failed
+from launcher.gateway.pictures import picture_of, thumbnail
 from launcher.gateway.resources import Kind, Resource, parse
 from launcher.gateway.searching import question_of, search, targets
 
@@ -32,7 +35,6 @@ _ANY_OBJECTS: Final = 'multipart/related; type="application/dicom"; transfer-syn
 _ANY_PART: Final = (
     'multipart/related; type="application/octet-stream"; transfer-syntax=*'
 )
-_ANY_PICTURE: Final = "image/jpeg"
 _RANGE: Final = re.compile(r"bytes=[0-9, -]{1,100}")
 _MAXIMUM_ACCEPT: Final = 1000
 # Statuses that a client is told as they are; the rest is the archive's fault.
@@ -185,6 +187,61 @@ async def _forward(
         )
 
 
+async def _picture(
+    request: HttpRequest, grant: Grant, endpoint: DicomWebEndpoint, resource: Resource
+) -> HttpResponseBase:
+    """``rendered`` or ``thumbnail``: of a series or study, one image from its middle."""
+    media_type = _picture_type(request.headers.get("Accept", "").lower())
+    if not media_type:
+        return HttpResponse(status=406)
+    contents = grant.contents
+    listed = (
+        contents.instances.get(resource.instance)
+        if resource.instance
+        else contents.middle_of(resource.study, resource.series)
+    )
+    if listed is None:
+        return HttpResponse(status=404)
+    return await picture_of(
+        grant, listed, lambda: _rendering(request.GET, media_type, resource)
+    )
+
+
+def _picture_type(accept: str) -> str:
+    """Of the two kinds of pictures there are, the first that will do; empty if none."""
+    if not accept or any(name in accept for name in ("*/*", "image/*", "image/jpeg")):
+        return "image/jpeg"
+    return "image/png" if "image/png" in accept else ""
+
+
+def _rendering(
+    asked: Mapping[str, str], media_type: str, resource: Resource
+) -> Rendering:
+    """From the parameters of PS3.18 8.3.5; raises ``ValueError``."""
+    columns, rows = None, None
+    if viewport := asked.get("viewport"):
+        # What may follow cuts out a part, which not every archive can.
+        columns, rows = (int(float(side)) for side in viewport.split(",")[:2])
+    elif resource.rest[-1] == "thumbnail":
+        columns = rows = thumbnail().columns
+    window = None
+    if values := asked.get("window"):
+        center, width = values.split(",")[:2]
+        window = float(center), float(width)
+    return Rendering(
+        media_type=media_type,
+        columns=columns,
+        rows=rows,
+        quality=int(asked.get("quality") or DEFAULT_QUALITY),
+        window=window,
+        frame_number=(
+            int(resource.rest[1].partition(",")[0])
+            if resource.rest[0] == "frames"
+            else None
+        ),
+    )
+
+
 def _headers(answer: Forwarded) -> dict[str, str]:
     headers = PRIVATE | {"Content-Type": answer.header("content-type")}
     if answer.content_length is not None:
@@ -236,6 +293,6 @@ _ANSWERS: Final[dict[Kind, Answer]] = {
     Kind.SEARCH: _search,
     Kind.METADATA: _metadata,
     Kind.OBJECTS: _forward,
-    Kind.PICTURE: _forward,
+    Kind.PICTURE: _picture,
     Kind.PART: _forward,
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -21,65 +20,60 @@ from archives.errors import (
     InstanceNotFoundError,
 )
 from launcher.gateway.grants import Grant, grant_of
+from launcher.gateway.pictures import MEDIA_TYPES, picture_of, rendering_of, thumbnail
 
 logger = structlog.get_logger(__name__)
 
+THUMBNAIL: Final = "thumbnail.jpg"
 _AS_STORED: Final = frozenset({"application/dicom", "application/dicom+json", "*/*"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What a request names; empty parents are not checked."""
-
-    study_instance_uid: str
-    series_instance_uid: str
-    sop_instance_uid: str
 
 
 @require_safe
 async def wado_uri(request: HttpRequest, slug: str) -> HttpResponseBase:
     """One instance as a DICOM file (PS3.18 9.1), for the launch named by the token.
 
-    As it is stored: a transfer syntax or an image quality that is asked for is not
-    used. Thumbnails (image/jpeg) are made by Weasis itself when it gets none.
+    As it is stored: a transfer syntax that is asked for is not used. Or a picture of it,
+    if ``contentType`` is ``image/jpeg`` or ``image/png``.
     """
+    grant = await grant_of(request, slug)
+    if isinstance(grant, HttpResponse):
+        return grant
     asked = request.GET
-    if asked.get("contentType", "application/dicom") not in _AS_STORED:
-        return await _serve(request, slug, None)
     # Weasis sends the parents empty where an archive wants only the instance.
-    names = Asked(
-        study_instance_uid=asked.get("studyUID", ""),
-        series_instance_uid=asked.get("seriesUID", ""),
-        sop_instance_uid=asked.get("objectUID", ""),
+    listed = grant.contents.find(
+        asked.get("objectUID", ""),
+        asked.get("seriesUID", ""),
+        asked.get("studyUID", ""),
     )
-    return await _serve(request, slug, names)
+    media_type = asked.get("contentType", "application/dicom")
+    if listed is None:
+        return HttpResponse(status=404)
+    if media_type in _AS_STORED:
+        return await _retrieve(request, grant, listed.identifier)
+    if media_type in MEDIA_TYPES:
+        return await picture_of(grant, listed, lambda: rendering_of(asked))
+    return HttpResponse(status=404)
 
 
 @require_safe
 async def file(
     request: HttpRequest, slug: str, study: str, series: str, name: str
 ) -> HttpResponseBase:
-    """The same by an address of its own: ``<SOP Instance UID>.dcm`` below its series."""
-    uid = name.removesuffix(".dcm")
-    if uid == name:  # a thumbnail: Weasis waits for each of them before the images
-        return HttpResponse(status=404)
-    asked = Asked(
-        study_instance_uid=study, series_instance_uid=series, sop_instance_uid=uid
-    )
-    return await _serve(request, slug, asked)
+    """The same by an address of its own: ``<SOP Instance UID>.dcm`` below its series.
 
-
-async def _serve(
-    request: HttpRequest, slug: str, asked: Asked | None
-) -> HttpResponseBase:
-    """The instance, if the token opens it; ``None`` is what no launch has."""
+    Beside them, ``thumbnail.jpg`` is a picture of the series.
+    """
     grant = await grant_of(request, slug)
     if isinstance(grant, HttpResponse):
         return grant
-    listed = asked and grant.contents.find(
-        asked.sop_instance_uid, asked.series_instance_uid, asked.study_instance_uid
-    )
-    if not listed:
+    if name == THUMBNAIL:
+        listed = grant.contents.middle_of(study, series)
+        if listed is None:
+            return HttpResponse(status=404)
+        return await picture_of(grant, listed, thumbnail)
+    uid = name.removesuffix(".dcm")
+    listed = grant.contents.find(uid, series, study)
+    if listed is None or uid == name:
         return HttpResponse(status=404)
     return await _retrieve(request, grant, listed.identifier)
 

@@ -1,6 +1,7 @@
 """The image gateway: what a launch's token opens, and that nothing else does."""
 
 import asyncio
+import time
 from datetime import timedelta
 from io import BytesIO
 from urllib.parse import urlencode
@@ -9,10 +10,13 @@ import pydicom
 import pytest
 from django.test import AsyncClient
 from django.utils import timezone
+from PIL import Image
 from pydicom.data import get_testdata_file
 
 from archives.entities import PatientIdentifier, Selection
+from archives.models import Archive
 from launcher import background, store
+from launcher.gateway import pictures
 from launcher.models import Launch
 from launcher.tasks import build_manifest
 from launcher.tokens import image_token
@@ -125,15 +129,98 @@ def test_gateway_has_no_other_file(archive, place):
     assert response.status_code == 404
 
 
-def test_gateway_has_no_file_without_a_token_and_no_thumbnail_at_all(archive):
+def test_gateway_has_no_file_without_a_token(archive):
     started = built(archive)
     names = file_of(started, archive)
-    thumbnail = [*names[:2], "thumbnail.jpg"]
 
-    assert asyncio.run(fetch_file("", *names))[0].status_code == 401
-    for token in ("", token_of(started)):
-        response, _ = asyncio.run(fetch_file(token, *thumbnail))
-        assert response.status_code == 404
+    for name in (names[-1], "thumbnail.jpg", "other.jpg"):
+        response, _ = asyncio.run(fetch_file("", *names[:2], name))
+        assert response.status_code == 401
+
+
+def picture(body):
+    image = Image.open(BytesIO(body))
+    image.load()
+    return image
+
+
+def test_gateway_makes_the_thumbnail_of_a_series(archive):
+    """As Weasis asks, by WADO-URI and beside files; the archive has no renderer."""
+    started = built(archive)
+    names = file_of(started, archive)
+    token = token_of(started)
+    size = {"imageQuality": "75", "rows": "256", "columns": "256"}
+    asked = first_instance(started, archive) | {"contentType": "image/jpeg"} | size
+
+    wado, by_wado = asyncio.run(fetch(token, asked))
+    file, by_file = asyncio.run(fetch_file(token, *names[:2], "thumbnail.jpg"))
+
+    assert by_wado == by_file
+    assert picture(by_wado).size == (256, 256)
+    for response in (wado, file):
+        assert response["Content-Type"] == "image/jpeg"
+        assert response["Cache-Control"] == "private, no-store"
+        assert int(response["Content-Length"]) == len(by_wado)
+
+
+def test_gateway_makes_the_picture_that_is_asked_for(archive):
+    started = built(archive)
+    token = token_of(started)
+    asked = first_instance(started, archive) | {"contentType": "image/png"}
+
+    plain = picture(asyncio.run(fetch(token, asked))[1])
+    window = {"windowCenter": "5000", "windowWidth": "1"}
+    dark = picture(asyncio.run(fetch(token, asked | window))[1])
+
+    assert (plain.format, plain.size) == ("PNG", (128, 128))
+    assert plain.getextrema() == (0, 255)
+    assert dark.getextrema() == (0, 0)
+    for change, status in (
+        ({"rows": "0"}, 400),
+        ({"columns": "many"}, 400),
+        ({"imageQuality": "101"}, 400),
+        ({"windowCenter": "nan", "windowWidth": "inf"}, 400),
+        ({"frameNumber": "2"}, 404),
+    ):
+        response, _ = asyncio.run(fetch(token, asked | change))
+        assert response.status_code == status
+
+
+def test_gateway_has_an_icon_for_what_is_no_image(embedded_archive):
+    """Without asking the archive, which need not even be there."""
+    archive = make_dimse_archive(embedded_archive)
+    report = pydicom.dcmread(get_testdata_file("reportsi.dcm"))
+    selection = Selection(study_instance_uids=(report.StudyInstanceUID,))
+    started = built(archive, selection)
+    Archive.objects.update(port=9)
+    asked = {
+        "objectUID": report.SOPInstanceUID,
+        "contentType": "image/jpeg",
+        "rows": "64",
+        "columns": "64",
+    }
+
+    response, body = asyncio.run(fetch(token_of(started), asked))
+
+    assert response.status_code == 200
+    assert picture(body).size == (64, 64)
+
+
+def test_gateway_gives_up_a_picture_that_takes_long(archive, monkeypatch):
+    """And does not try again for a while; the images are not kept waiting."""
+    started = built(archive)
+    token = token_of(started)
+    asked = first_instance(started, archive)
+    monkeypatch.setattr(pictures, "_paused", {})
+
+    monkeypatch.setattr(pictures, "DEADLINE", 0.0)
+    response, _ = asyncio.run(fetch(token, asked | {"contentType": "image/jpeg"}))
+    assert response.status_code == 404
+    monkeypatch.undo()
+    monkeypatch.setattr(pictures, "_paused", {archive.pk: time.monotonic() + 1000.0})
+    response, _ = asyncio.run(fetch(token, asked | {"contentType": "image/jpeg"}))
+    assert response.status_code == 404
+    assert asyncio.run(fetch(token, asked))[0].status_code == 200
 
 
 def test_gateway_sends_what_is_stored_whatever_transfer_syntax_is_asked_for(archive):
@@ -156,7 +243,9 @@ def test_gateway_sends_what_is_stored_whatever_transfer_syntax_is_asked_for(arch
         {"objectUID": ""},
         {"studyUID": "1.2.3"},
         {"seriesUID": "1.2.3"},
-        {"contentType": "image/jpeg"},
+        {"contentType": "image/jpeg", "objectUID": "1.2.3"},
+        {"contentType": "image/gif"},
+        {"contentType": "text/html"},
     ],
 )
 def test_gateway_has_nothing_else(archive, change):

@@ -12,6 +12,7 @@ from archives.clients.base import DicomWebEndpoint, InstanceStream, ProgressCall
 from archives.clients.dicomweb import pass_through
 from archives.clients.dicomweb.contents import INSTANCE_TAGS, SERIES_TAGS
 from archives.clients.dicomweb.named_studies import STUDY_TAGS
+from archives.clients.dicomweb.rendered import rendered
 from archives.clients.dicomweb.retrieval import retrieve_instance
 from archives.clients.dicomweb.search import Answers, Level, Search, path_to
 from archives.clients.dicomweb.verification import verify
@@ -30,6 +31,7 @@ from archives.clients.matches import (
 )
 from archives.clients.parallel import run_all
 from archives.clients.pass_through import Forwarded, JsonObject
+from archives.clients.pictures import Rendering
 from archives.entities import (
     Instance,
     InstanceIdentifier,
@@ -136,6 +138,12 @@ class DicomWebClient:
         self, path: Sequence[str]
     ) -> AbstractAsyncContextManager[AsyncIterator[JsonObject]]:
         return pass_through.metadata(self._http, path)
+
+    async def rendered(
+        self, identifier: InstanceIdentifier, wanted: Rendering
+    ) -> bytes | None:
+        async with self._http.deadline():
+            return await rendered(self._http, identifier, wanted)
 
     async def search(
         self,
