@@ -7,7 +7,11 @@ from typing import Any, cast
 from django import forms
 from django.apps import apps
 
-from archives.authentication import FIELDS_OF, Authentication
+from archives.authentication import (
+    AUTHENTICATION_FIELDS,
+    FIELDS_OF,
+    Authentication,
+)
 from archives.fields import SecretUnreadableError
 from archives.models import SECRET_FIELDS, Archive, Identifier
 from archives.presets import PRESETS, Preset, offering, preset_of
@@ -125,10 +129,24 @@ class ArchiveForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         self.instance.protocol = self.protocol
-        for name in SECRET_FIELDS:
+        hidden = self._fields_of_other_kinds(cleaned)
+        for name in hidden:
+            self.errors.pop(name, None)
+            cleaned[name] = ""
+        for name in set(SECRET_FIELDS) - hidden:
             if f"clear_{name}" in self.fields and name in cleaned:
                 cleaned[name] = self._new_secret(name, cleaned)
         return cleaned
+
+    def _fields_of_other_kinds(self, cleaned: dict[str, Any]) -> set[str]:
+        """Fields of authentication that are not shown: neither checked nor kept."""
+        chosen = cleaned.get("authentication", self.instance.authentication)
+        shown = FIELDS_OF.get(chosen, ())
+        return {
+            name
+            for name in AUTHENTICATION_FIELDS
+            if name in self.fields and name not in shown
+        }
 
     def _new_secret(self, name: str, cleaned: dict[str, Any]) -> str:
         entered = str(cleaned[name])

@@ -12,6 +12,7 @@ from django.contrib.messages import get_messages
 from django.test import Client
 from django.urls import reverse
 
+from archives.authentication import FIELDS_OF
 from archives.models import Archive, Identifier
 from archives.presets import PRESETS
 from tests.archives.clients.test_tls import make_certificate
@@ -30,6 +31,11 @@ SECRETS = {
     "password": "secret-password",
     "bearer_token": "secret-token",
     "client_key": "secret-key",
+    "client_secret": "secret-client",
+    "service_account_key": "secret-account",
+    "aws_secret_access_key": "secret-access",
+    "aws_session_token": "secret-session",
+    "custom_headers": "X-Api-Key: secret-header",
 }
 TIMEOUTS = {
     "connect_timeout": "5",
@@ -317,6 +323,47 @@ def test_protocol_of_an_archive_can_be_changed(admin_client):
     )
 
 
+def test_fields_of_another_kind_of_authentication_are_neither_checked_nor_kept(
+    admin_client,
+):
+    hidden = {"token_url": "no address", "aws_region": "x", "client_secret": "s"}
+
+    response = admin_client.post(
+        ADD, DICOMWEB | {"authentication": "bearer", "bearer_token": "t"} | hidden
+    )
+
+    assert response.status_code == 302
+    archive = Archive.objects.get()
+    assert (archive.bearer_token, archive.token_url, archive.client_secret) == (
+        "t",
+        "",
+        "",
+    )
+
+
+def test_each_kind_of_authentication_has_a_section_of_its_own(admin_client):
+    page = text(admin_client.get(f"{ADD}?protocol=dicomweb"))
+
+    for kind, fields in FIELDS_OF.items():
+        (section,) = re.findall(
+            rf"<fieldset[^>]*vh-kind-{kind}\b.*?</fieldset>", page, re.S
+        ) or [""]
+        found = set(re.findall(r'<(?:input|textarea)[^>]* name="([^"]+)"', section))
+        assert found == set(fields)
+
+
+def test_viewer_sees_the_chosen_kind_of_authentication_only():
+    archive = make_dicomweb_archive(
+        DICOMWEB["url"], authentication="aws", aws_region="eu-west-2"
+    )
+
+    page = text(staff("view_archive").get(page_of(archive)))
+
+    assert "eu-west-2" in page
+    assert "token address" not in page.lower()
+    assert "vh-kind" not in page
+
+
 # Secrets
 
 
@@ -335,6 +382,24 @@ def secretive():
                 name: SECRETS[name]
                 for name in ("password", "bearer_token", "client_key")
             },
+        ),
+        *(
+            make_dicomweb_archive(
+                "http://127.0.0.1:9/dicom-web",
+                slug=kind,
+                name=kind,
+                authentication=kind,
+                token_url="http://127.0.0.1:9/token",
+                client_id="hub",
+                aws_region="us-east-1",
+                aws_access_key_id="AKID",
+                **{
+                    name: secret
+                    for name, secret in SECRETS.items()
+                    if "dimse" not in name
+                },
+            )
+            for kind in FIELDS_OF
         ),
     ]
 

@@ -4,17 +4,45 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.core.exceptions import ValidationError
 
+from archives.authentication import FIELDS_OF
 from archives.clients import DicomWebEndpoint, DimseEndpoint
 from archives.clients.base import Quirks
-from archives.clients.credentials import BasicCredentials
+from archives.clients.credentials import (
+    AwsKeys,
+    BasicCredentials,
+    BearerToken,
+    ClientCredentials,
+    CustomHeaders,
+    ServiceAccountKey,
+)
 from archives.models import Archive
 from archives.presets import PRESETS
 from archives.validators import validate_host
 from tests.archives.clients.test_tls import make_certificate
 from tests.factories import make_dimse_archive
+from tests.token_server import service_account_key
 
 CERTIFICATE, KEY = make_certificate()
 _, OTHER_KEY = make_certificate()
+
+
+GOOGLE_KEY, _ = service_account_key("https://oauth2.googleapis.com/token")
+AUTHENTICATION = {
+    "username": "u",
+    "password": "p",
+    "bearer_token": "t",
+    "token_url": "https://login.example.org/token",
+    "client_id": "hub",
+    "client_secret": "s",
+    "token_scope": "a b",
+    "token_audience": "pacs",
+    "service_account_key": GOOGLE_KEY,
+    "aws_region": "us-gov-west-1",
+    "aws_access_key_id": "AKID",
+    "aws_secret_access_key": "k",
+    "aws_session_token": "st",
+    "custom_headers": "X-Api-Key: a: b\r\n\r\n  X-Other :c d ",
+}
 
 
 def dimse(**values):
@@ -111,6 +139,97 @@ def test_dimse_archive_needs_its_fields(field):
 )
 def test_dicomweb_archive_refuses_what_does_not_fit(values, field):
     assert list(errors_of(dicomweb(**values))) == [field]
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        *(
+            (kind, field, "")
+            for kind, fields in FIELDS_OF.items()
+            for field in fields
+            if field not in ("password", "token_scope", "token_audience")
+            if field != "aws_session_token"
+        ),
+        ("oauth2", "token_url", "login.example.org/token"),
+        ("oauth2", "token_url", "https://login.example.org/token#x"),
+        ("oauth2", "token_scope", "a\nb"),
+        ("google", "service_account_key", "{}"),
+        ("google", "service_account_key", "[" * 100_000),
+        ("google", "service_account_key", '{"type": "service_account"}'),
+        ("google", "service_account_key", GOOGLE_KEY.replace("BEGIN", "BEG")),
+        ("google", "service_account_key", GOOGLE_KEY.replace("https:", "file:")),
+        ("google", "service_account_key", GOOGLE_KEY.replace('"service_', '"')),
+        ("aws", "aws_region", "Virginia"),
+        ("aws", "aws_access_key_id", "AKID/x"),
+        ("aws", "aws_session_token", "a b\nc"),
+        ("headers", "custom_headers", "X-Api-Key"),
+        ("headers", "custom_headers", "X-Api-Key: k\nHost: evil.example"),
+        ("headers", "custom_headers", "X-Api-Key: k\nx-api-key: l"),
+        ("headers", "custom_headers", "X Api: k"),
+        ("headers", "custom_headers", "X-Api-Key: schlüssel"),
+        ("headers", "custom_headers", "X-Api-Key: a\rX-Other: b"),
+    ],
+)
+def test_each_kind_of_authentication_says_what_it_needs(kind, field, value):
+    complete = dicomweb(authentication=kind, **AUTHENTICATION)
+    assert errors_of(complete) == {}
+
+    found = errors_of(
+        dicomweb(authentication=kind, **(AUTHENTICATION | {field: value}))
+    )
+
+    assert list(found) == [field]
+    assert not value.strip() or value not in str(found)
+
+
+@pytest.mark.parametrize("kind", FIELDS_OF)
+def test_archive_keeps_the_fields_of_its_kind_only(kind):
+    archive = dicomweb(authentication=kind, **AUTHENTICATION)
+
+    assert errors_of(archive) == {}
+
+    kept = {name for name in AUTHENTICATION if getattr(archive, name)}
+    assert kept == set(FIELDS_OF[kind])
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("none", None),
+        ("basic", BasicCredentials(username="u", password="p")),
+        ("bearer", BearerToken(token="t")),
+        (
+            "oauth2",
+            ClientCredentials(
+                token_url="https://login.example.org/token",
+                client_id="hub",
+                client_secret="s",
+                scope="a b",
+                audience="pacs",
+            ),
+        ),
+        ("google", ServiceAccountKey(key=GOOGLE_KEY)),
+        (
+            "aws",
+            AwsKeys(
+                region="us-gov-west-1",
+                access_key_id="AKID",
+                secret_access_key="k",
+                session_token="st",
+            ),
+        ),
+        (
+            "headers",
+            CustomHeaders(headers=(("X-Api-Key", "a: b"), ("X-Other", "c d"))),
+        ),
+    ],
+)
+def test_endpoint_has_the_credentials_of_its_kind(kind, expected):
+    endpoint = dicomweb(authentication=kind, **AUTHENTICATION).endpoint()
+
+    assert isinstance(endpoint, DicomWebEndpoint)
+    assert endpoint.credentials == expected
 
 
 @pytest.mark.parametrize(
