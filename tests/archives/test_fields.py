@@ -1,6 +1,7 @@
 """Secrets in the database: encrypted, readable with any key of the ring."""
 
 import pytest
+from django.core.serializers import deserialize, serialize
 from django.db import connection
 
 from archives.errors import ArchiveRefusedError
@@ -104,3 +105,20 @@ def test_lost_key_is_an_archive_that_an_administrator_must_mend(archive, setting
 
     with pytest.raises(ArchiveRefusedError, match=r"Web PACS .* enter it again"):
         Archive.objects.get().endpoint()
+
+
+def test_exported_secret_is_encrypted_and_can_be_imported_again(archive):
+    exported = serialize("json", Archive.objects.all())
+    assert SECRET not in exported
+    Archive.objects.all().delete()
+
+    for loaded in deserialize("json", exported):
+        loaded.save()
+
+    assert Archive.objects.get().password == SECRET
+
+
+def test_secret_that_is_not_saved_yet_is_exported_encrypted_too(archive):
+    archive.password = "another secret"
+
+    assert "another secret" not in serialize("json", [archive])
