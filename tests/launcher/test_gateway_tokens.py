@@ -1,0 +1,196 @@
+"""What each token opens in the gateway, by every kind of address: its launch, no more."""
+
+import asyncio
+import random
+from datetime import timedelta
+from urllib.parse import quote, unquote
+
+import pytest
+from django.test import AsyncClient
+from django.utils import timezone
+
+from archives.entities import Selection
+from launcher.models import Launch
+from launcher.tasks import build_manifest
+from launcher.tokens import image_token
+from tests.factories import make_dicomweb_archive, make_dimse_archive, make_launch
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("valkey"),
+]
+
+MUTATIONS = 5000
+AT_ONCE = 8
+RESTS = ("", "/metadata", "/rendered", "/thumbnail")
+OF_INSTANCES = ("/frames/1", "/frames/1/rendered", "/bulk/7fe00010")
+
+
+def started(archive, study):
+    selection = Selection(study_instance_uids=(study.study_instance_uid,))
+    launch = make_launch([archive], selection=selection)
+    build_manifest(str(launch.launch.build_id))
+    return launch
+
+
+def manifest_token(launch):
+    return launch.manifest_url.rpartition("/m/")[2]
+
+
+def token_of(launch):
+    return image_token(manifest_token(launch))
+
+
+def addresses(study, instances=1):
+    """Everything below ``/gateway/<archive>/`` that a launch of the study opens."""
+    study_uid = study.study_instance_uid
+    dicomweb = f"dicom-web/studies/{study_uid}"
+    yield from (f"{dicomweb}{rest}" for rest in (*RESTS, "/series", "/instances"))
+    for series in study.series:
+        uid = series.series_instance_uid
+        path = f"{dicomweb}/series/{uid}"
+        yield from (f"{path}{rest}" for rest in (*RESTS, "/instances"))
+        yield f"wado/{study_uid}/{uid}/thumbnail.jpg"
+        for one in series.instances[:instances]:
+            sop_uid = one.sop_instance_uid
+            for rest in (*RESTS, *OF_INSTANCES):
+                yield f"{path}/instances/{sop_uid}{rest}"
+            yield f"wado/{study_uid}/{uid}/{sop_uid}.dcm"
+            yield f"wado?requestType=WADO&objectUID={sop_uid}"
+            yield f"wado?studyUID={study_uid}&objectUID={sop_uid}&contentType=image/jpeg"
+
+
+def statuses(paths, token, slug="web"):
+    return asyncio.run(_statuses(paths, token, slug))
+
+
+async def _statuses(paths, token, slug):
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    client, turns = AsyncClient(), asyncio.Semaphore(AT_ONCE)
+
+    async def status(path):
+        async with turns:
+            response = await client.get(f"/gateway/{slug}/{path}", headers=headers)
+            if response.streaming:
+                async for _ in response.streaming_content:
+                    pass
+            return response.status_code
+
+    return await asyncio.gather(*map(status, paths))
+
+
+@pytest.fixture
+def archive(orthanc):
+    return make_dicomweb_archive(orthanc.dicomweb_url)
+
+
+@pytest.fixture
+def study(orthanc):
+    return orthanc.dataset.study("cr")
+
+
+@pytest.fixture
+def launch(archive, study):
+    return started(archive, study)
+
+
+def test_no_token_opens_what_is_not_its_own(archive, study, launch, orthanc):
+    other_study = orthanc.dataset.study("mr")
+    make_dicomweb_archive(orthanc.dicomweb_url, name="Second", slug="second")
+    other = started(archive, other_study)
+    token = token_of(launch)
+    mine, theirs = list(addresses(study)), list(addresses(other_study))
+
+    # Orthanc has the pixels by frames, not by tag.
+    own = statuses(mine, token)
+    assert set(own) <= {200, 404}
+    assert own.count(200) >= len(mine) - len(study.series)
+    assert set(statuses(theirs, token)) == {404}
+    assert set(statuses(mine, token_of(other))) == {404}
+    assert set(statuses(mine, token, slug="second")) == {404}
+    assert set(statuses(mine, token, slug="missing")) == {404}
+    for wrong in (
+        "",
+        token[:-1],
+        token + "A",
+        token.swapcase(),
+        manifest_token(launch),
+    ):
+        assert set(statuses(mine, wrong)) == {401}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"state": Launch.State.REVOKED}, {"expires": timezone.now() - timedelta(hours=1)}],
+    ids=["revoked", "expired"],
+)
+def test_every_address_closes_with_the_launch(study, launch, values):
+    Launch.objects.update(**values)
+
+    assert set(statuses(addresses(study), token_of(launch))) == {401}
+
+
+def test_archive_without_dicomweb_has_none_in_the_gateway(embedded_archive, study):
+    archive = make_dimse_archive(embedded_archive)
+    ct = Selection(study_instance_uids=("1.3.6.1.4.1.5962.1.2.1.20040119072730.12322",))
+    launch = make_launch([archive], selection=ct)
+    build_manifest(str(launch.launch.build_id))
+    paths = ["dicom-web/studies", f"dicom-web/studies/{ct.study_instance_uids[0]}"]
+
+    assert statuses(paths, token_of(launch), slug="main") == [404, 404]
+
+
+def mutated(path, others, chance):
+    """The address with something in it changed, as somebody might who tries."""
+    place = chance.randrange(len(path))
+    character = chance.choice("0123456789./%?&=*,;:\\ aZ_-é\0")
+    segments = path.split("/")
+    match chance.randrange(8):
+        case 0:
+            return path[:place] + character + path[place + 1 :]
+        case 1:
+            return path[:place] + character + path[place:]
+        case 2:
+            return path[:place] + path[place + 1 :]
+        case 3:
+            return (
+                path[:place]
+                + chance.choice(["../", "%2e%2e/", "//", "/./"])
+                + path[place:]
+            )
+        case 4:
+            segments[chance.randrange(len(segments))] = chance.choice(others)
+        case 5:
+            segments.insert(chance.randrange(len(segments)), chance.choice(others))
+        case 6:
+            del segments[chance.randrange(len(segments))]
+        case 7:
+            return path[:place]
+    return "/".join(segments)
+
+
+def test_mutated_addresses_open_nothing(study, launch, orthanc):
+    """But for those that are addresses of the launch again."""
+    foreign = orthanc.dataset.study("ct-prior")
+    series = foreign.series[0]
+    others = [
+        foreign.study_instance_uid,
+        series.series_instance_uid,
+        series.instances[0].sop_instance_uid,
+        *("..", "*", "studies", "series", "instances", "metadata", "dicom-web", "wado"),
+    ]
+    chance = random.Random(20261124)
+    paths = [path for path in addresses(study) if path.startswith(("dicom", "wado/"))]
+    tried = [
+        quote(mutated(chance.choice(paths), others, chance), safe="/%?&=*,;:")
+        for _ in range(MUTATIONS)
+    ]
+    right = {*addresses(study, instances=1000), "dicom-web/studies"}
+    right |= {"dicom-web/series", "dicom-web/instances"}
+
+    found = statuses(tried, token_of(launch))
+
+    served = [path for path, status in zip(tried, found, strict=True) if status < 400]
+    assert served  # some are those of the launch, which shows that others could be
+    assert {unquote(path.partition("?")[0]) for path in served} <= right
+    assert set(found) <= {200, 400, 404, 406, 502}
