@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# One image for web, worker and beat; docker-compose.yml has their commands.
+# One image for web, worker, beat and storage service; docker-compose.yml has their commands.
 
 FROM python:3.12-slim AS packages
 WORKDIR /build
@@ -13,8 +13,10 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     VIEWERHUB_DATA_DIR=/data \
+    VIEWERHUB_IMAGE_CACHE_DIR=/images \
     VIEWERHUB_PRODUCTION=true
-RUN useradd --system --uid 10001 --home-dir /data --create-home viewerhub
+RUN useradd --system --uid 10001 --home-dir /data --create-home viewerhub \
+    && install --directory --owner=viewerhub --mode=0700 /images
 COPY --from=packages /opt/venv /opt/venv
 WORKDIR /app
 COPY . .

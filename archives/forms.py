@@ -214,6 +214,7 @@ SECTIONS: dict[str, Sections] = {
                 "called_ae_title",
                 "calling_ae_title",
                 "root",
+                "retrieval",
                 "specific_character_set",
                 "dimse_username",
                 "dimse_passcode",

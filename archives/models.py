@@ -23,11 +23,13 @@ from archives.clients.base import (
     Deadlines,
     DicomWebEndpoint,
     DimseEndpoint,
+    DimseRetrieval,
     Endpoint,
     QueryRetrieveRoot,
     TlsSettings,
     UserIdentity,
 )
+from archives.clients.image_cache import ImageCache
 from archives.clients.outgoing import OutgoingRules
 from archives.errors import ArchiveRefusedError
 from archives.fields import EncryptedTextField, SecretUnreadableError
@@ -45,6 +47,7 @@ DIMSE_FIELDS = (
     "specific_character_set",
     "dimse_username",
     "dimse_passcode",
+    "retrieval",
     "use_tls",
     "association_timeout",
 )
@@ -78,6 +81,17 @@ def outgoing_rules() -> OutgoingRules:
     return OutgoingRules.of(
         settings.VIEWERHUB_OUTGOING_NETWORKS,
         has_loopback=settings.VIEWERHUB_OUTGOING_LOOPBACK,
+    )
+
+
+def image_cache() -> ImageCache | None:
+    """Where series are kept that are retrieved ahead; ``None`` if that is turned off."""
+    if not settings.VIEWERHUB_IMAGE_CACHE_MB:
+        return None
+    return ImageCache(
+        directory=settings.VIEWERHUB_IMAGE_CACHE_DIR,
+        maximum_bytes=settings.VIEWERHUB_IMAGE_CACHE_MB << 20,
+        maximum_age=settings.VIEWERHUB_IMAGE_CACHE_SECONDS,
     )
 
 
@@ -120,8 +134,12 @@ class Archive(AuthenticationFields):
     """A DICOM archive that is searched, and whose images are opened."""
 
     class Protocol(models.TextChoices):
-        DIMSE = "dimse", "DIMSE (C-FIND, C-GET)"
+        DIMSE = "dimse", "DIMSE (C-FIND, C-GET or C-MOVE)"
         DICOMWEB = "dicomweb", "DICOMweb (QIDO-RS, WADO-RS)"
+
+    class Retrieval(models.TextChoices):
+        C_GET = DimseRetrieval.C_GET.value, "C-GET"
+        C_MOVE = DimseRetrieval.C_MOVE.value, "C-MOVE, to the hub's storage service"
 
     class Root(models.TextChoices):
         STUDY = QueryRetrieveRoot.STUDY.value, "Study Root"
@@ -224,6 +242,14 @@ class Archive(AuthenticationFields):
     )
     root = models.CharField(
         "query/retrieve root", max_length=7, choices=Root, default=Root.STUDY
+    )
+    retrieval = models.CharField(
+        "how images are fetched",
+        max_length=6,
+        choices=Retrieval,
+        default=Retrieval.C_GET,
+        help_text="C-MOVE is for archives without C-GET: they must know the AE title, "
+        "address and port of the hub's storage service (manage.py storage_scp).",
     )
     specific_character_set = models.CharField(
         max_length=16,
@@ -451,6 +477,9 @@ class Archive(AuthenticationFields):
             deadlines=deadlines,
             maximum_associations=self.maximum_associations,
             outgoing=outgoing_rules(),
+            retrieval=DimseRetrieval(self.retrieval),
+            move_destination=settings.VIEWERHUB_STORAGE_AE_TITLE,
+            image_cache=image_cache(),
         )
 
     def _tls_settings(self) -> TlsSettings:

@@ -313,9 +313,10 @@ _TABLE: Final = (
         wado_uri_url="https://pacs.example.org/wado",
         port=104,
         enter_dimse="Host, port and AE title as the vendor says; let the archive's "
-        "administrator register the hub's AE title for C-FIND and C-GET.",
+        "administrator register the hub's AE title for C-FIND and C-GET (or C-MOVE).",
         notes=(
-            "An archive that refuses C-GET needs a WADO-URI address for its images.",
+            "An archive without C-GET sends its images by C-MOVE: choose that, and register "
+            "the hub's storage service there. Or enter its WADO-URI address.",
             "Set fewer associations than the archive allows to one AE title.",
         ),
         launch_modes=(LaunchMode.GATEWAY, LaunchMode.WADO_URI),

@@ -14,6 +14,12 @@ from django.core.handlers.asgi import ASGIHandler
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "viewerhub.settings")
 django.setup(set_prefix=False)
 
+from archives.models import image_cache  # noqa: E402
+
+# What a killed process left there.
+if (_cache := image_cache()) is not None:
+    _cache.purge()
+
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]

@@ -221,6 +221,18 @@ VIEWERHUB_SIGNED_LINK_LIFETIME = env.int("VIEWERHUB_SIGNED_LINK_LIFETIME", defau
 VIEWERHUB_SEARCH_LIFETIME = env.int("VIEWERHUB_SEARCH_LIFETIME", default=8 * 3600)
 VIEWERHUB_SEARCH_LIMIT = env.int("VIEWERHUB_SEARCH_LIMIT", default=100)
 
+# Images that archives without HTTP send ahead of the requests: on disk, for a short time.
+# Web servers and the storage service (C-MOVE) of a machine share the directory.
+
+VIEWERHUB_IMAGE_CACHE_DIR = Path(
+    text("VIEWERHUB_IMAGE_CACHE_DIR", str(VIEWERHUB_DATA_DIR / "images"))
+).absolute()
+VIEWERHUB_IMAGE_CACHE_MB = env.int("VIEWERHUB_IMAGE_CACHE_MB", default=2048)  # 0: off
+VIEWERHUB_IMAGE_CACHE_SECONDS = env.float("VIEWERHUB_IMAGE_CACHE_SECONDS", default=900)
+VIEWERHUB_STORAGE_AE_TITLE = text("VIEWERHUB_STORAGE_AE_TITLE", "VIEWERHUB")
+VIEWERHUB_STORAGE_HOST = text("VIEWERHUB_STORAGE_HOST", "0.0.0.0")  # noqa: S104
+VIEWERHUB_STORAGE_PORT = env.int("VIEWERHUB_STORAGE_PORT", default=11112)
+
 # Celery: tasks carry ids only, and may be delivered twice
 
 CELERY_BROKER_URL = VIEWERHUB_REDIS_URL

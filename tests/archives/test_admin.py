@@ -54,6 +54,7 @@ DIMSE = {
     "called_ae_title": "PACS",
     "calling_ae_title": "VIEWERHUB",
     "root": "study",
+    "retrieval": "c-get",
     "specific_character_set": "ISO_IR 192",
     "maximum_associations": "4",
     "images": "gateway",

@@ -111,7 +111,8 @@ class _Verification:
         async with retrieve_instance(self._endpoint, identifier) as stream:
             async for piece in stream:
                 size += len(piece)
-        return Finding(f"C-GET retrieved an image of {max(size // 1024, 1)} KiB.")
+        service = self._endpoint.retrieval.upper()
+        return Finding(f"{service} retrieved an image of {max(size // 1024, 1)} KiB.")
 
     async def _any_instance(self) -> InstanceIdentifier:
         """The first instance of the newest study."""
