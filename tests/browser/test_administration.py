@@ -24,6 +24,22 @@ def administrator(page: Page, hub: Stack) -> Iterator[Page]:
     )
 
 
+FIELDS_OF = {
+    "none": set(),
+    "basic": {"username", "password"},
+    "bearer": {"bearer_token"},
+    "oauth2": {
+        *("token_url", "client_id", "client_secret", "token_scope", "token_audience"),
+    },
+    "google": {"service_account_key"},
+    "aws": {
+        *("aws_region", "aws_access_key_id"),
+        *("aws_secret_access_key", "aws_session_token"),
+    },
+    "headers": {"custom_headers"},
+}
+
+
 def save(page: Page) -> None:
     page.get_by_role("button", name="Save", exact=True).click()
 
@@ -52,6 +68,24 @@ def test_archive_is_registered_from_a_preset(
     expect(steps).to_contain_text("Query")
     expect(steps).to_contain_text("Image")
     expect(page.locator(".vh-bad")).to_have_count(0)
+
+
+def test_form_asks_for_the_fields_of_the_chosen_authentication(administrator: Page):
+    page = administrator
+    page.goto("/admin/archives/archive/add/?preset=azure&protocol=dicomweb")
+    fields = page.locator("[class*='vh-kind-'] :is(input, textarea):not([type=hidden])")
+
+    def shown() -> set[str]:
+        visible = fields.locator("visible=true")
+        return {
+            visible.nth(i).get_attribute("name") or "" for i in range(visible.count())
+        }
+
+    kind = page.locator("#id_authentication")
+    expect(kind).to_have_value("oauth2")
+    for chosen, names in FIELDS_OF.items():
+        kind.select_option(chosen)
+        assert shown() == names
 
 
 def test_preview_shows_which_rule_chose_the_viewer(administrator: Page):

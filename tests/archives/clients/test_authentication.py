@@ -8,10 +8,14 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
+import h11
 import jwt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from archives.clients import close_connections, open_client
 from archives.clients.authentication import tokens
@@ -25,6 +29,7 @@ from archives.clients.credentials import (
     ServiceAccountKey,
 )
 from archives.clients.outgoing import OutgoingRules
+from archives.custom_headers import headers_problem, parse_headers
 from archives.entities import StudyQuery
 from archives.errors import ArchiveError, ArchiveRefusedError, ArchiveUnavailableError
 from tests.aws import is_signed
@@ -583,3 +588,47 @@ def test_no_secret_is_in_a_repr_or_a_log(credentials, caplog):
     with caplog.at_level(logging.DEBUG):
         asyncio.run(main())
     assert "marker" not in caplog.text
+
+
+# Properties
+
+
+@given(
+    life=st.floats(1, 7200),
+    steps=st.lists(st.floats(0, 300), min_size=1, max_size=60),
+)
+def test_no_token_is_used_after_its_life_nor_fetched_twice_in_it(life, steps):
+    clock = ManualClock()
+    fetched: list[float] = []
+
+    async def fetch() -> Grant:
+        fetched.append(clock.now)
+        return Grant(str(len(fetched)), life)
+
+    async def main() -> None:
+        source = TokenSource(fetch, clock)
+        for step in steps:
+            for token in await asyncio.gather(*(source.current() for _ in range(3))):
+                assert clock.now < fetched[int(token) - 1] + life
+            await asyncio.sleep(0)  # what was begun early ends
+            await asyncio.sleep(0)
+            clock.now += step
+
+    asyncio.run(main())
+
+    for first, second in pairwise(fetched):
+        assert second - first >= life - min(60.0, 0.05 * life) - 1e-6
+
+
+@given(text=st.text(st.characters(codec="utf-8"), max_size=80))
+def test_lines_that_are_taken_as_headers_can_be_sent(text):
+    """Whatever is entered; the HTTP library sends them as they are."""
+    problem = headers_problem(text)
+    for name, value in parse_headers(text):
+        field = h11.Request(
+            method="GET", target="/", headers=[("Host", "x"), (name, value)]
+        )
+        assert (name.encode(), value.encode()) in [
+            (raw, sent) for raw, sent in field.headers.raw_items()
+        ]
+        assert problem or name.lower() not in ("host", "content-length")
