@@ -101,7 +101,8 @@ class Series:
         if self.is_running or self._runs >= _MOST_RUNS:
             return False
         if self._runs:
-            return self._error is not None and self._first_arrival is not None
+            is_lost = isinstance(self._error, AssociationLostError)
+            return is_lost and self._first_arrival is not None
         return sop_instance_uid != self._first_asked
 
     def run(self, retrieve: Retrieve) -> None:
