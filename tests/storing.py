@@ -7,7 +7,9 @@ from itertools import islice
 from pathlib import Path
 
 from pydicom import dcmread
-from pynetdicom import AE, build_context
+from pynetdicom import AE, build_context, evt
+
+from archives.embedded.server import send_without_delay
 
 
 def store(host: str, port: int, ae_title: str, paths: Iterable[Path]) -> None:
@@ -22,7 +24,13 @@ def _store(host: str, port: int, ae_title: str, paths: Iterable[Path]) -> None:
     kinds = {(one.SOPClassUID, one.file_meta.TransferSyntaxUID) for one in files}
     contexts = [build_context(*kind) for kind in sorted(kinds)]
     entity = AE(ae_title="TESTS")
-    association = entity.associate(host, port, contexts=contexts, ae_title=ae_title)
+    association = entity.associate(
+        host,
+        port,
+        contexts=contexts,
+        ae_title=ae_title,
+        evt_handlers=[(evt.EVT_CONN_OPEN, send_without_delay)],
+    )
     try:
         for one in files:
             if association.send_c_store(one).Status != 0:
