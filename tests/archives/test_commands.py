@@ -147,11 +147,24 @@ def test_token_does_not_stand_on_the_command_line(monkeypatch, from_stdin):
     ("arguments", "expected"),
     [
         (
-            ["--oauth2", "http://127.0.0.1/token", "--client-id", "hub", "--audience", "a"],
+            [
+                "--oauth2",
+                "http://127.0.0.1/token",
+                "--client-id",
+                "hub",
+                "--audience",
+                "a",
+            ],
             ("oauth2", "", "a"),
         ),
         (
-            ["--product=azure", "--oauth2", "http://127.0.0.1/token", "--client-id", "hub"],
+            [
+                "--product=azure",
+                "--oauth2",
+                "http://127.0.0.1/token",
+                "--client-id",
+                "hub",
+            ],
             ("oauth2", "https://dicom.healthcareapis.azure.com/.default", ""),
         ),
         (
