@@ -228,8 +228,9 @@ def query(case: list[tuple[str, str]]) -> str:
     return urlencode(case, errors="surrogatepass")
 
 
-@pytest.mark.parametrize("path", ["/weasis", "/display"])
-@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+@pytest.mark.parametrize(
+    ("path", "accept"), [("/weasis", "text/html"), ("/display", "application/json")]
+)
 def test_hostile_parameters_are_refused_and_nothing_is_stored(client, path, accept):
     for text in [*map(query, CASES), *RAW]:
         response = client.get(f"{path}?{text}", headers={"Accept": accept})
