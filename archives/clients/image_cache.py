@@ -22,6 +22,7 @@ from typing import Final
 PIECE: Final = 1 << 20
 # A series counts as requested for so long after the last ``request``.
 _REQUEST_SECONDS: Final = 30.0
+_PARTS_AT_ONCE: Final = 1024  # IOV_MAX of Linux
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,10 +195,14 @@ class ArrivingImage:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._descriptor = os.open(self._partial, flags, 0o600)
 
-    def write(self, content: bytes) -> None:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
+    def write(self, *parts: bytes) -> None:
+        for start in range(0, len(parts), _PARTS_AT_ONCE):
+            some = parts[start : start + _PARTS_AT_ONCE]
+            written = os.writev(self._descriptor, some)
+            if written < sum(map(len, some)):
+                rest = memoryview(b"".join(some))[written:]
+                while rest:
+                    rest = rest[os.write(self._descriptor, rest) :]
 
     def finish(self) -> None:
         os.replace(self._partial, self._path)
@@ -223,9 +228,15 @@ class CachedImage:
 
     def read(self) -> bytes:
         """The next piece; empty at the end, or where no more has arrived yet."""
-        piece = os.pread(self._descriptor, PIECE, self._position)
+        rest = max(self.size - self._position, 0)
+        piece = os.pread(self._descriptor, min(rest, PIECE), self._position)
         self._position += len(piece)
         return piece
+
+    @property
+    def is_read(self) -> bool:
+        """Whether this was the end."""
+        return self.is_whole and self._position >= self.size
 
     def update(self) -> bool:
         """Whether the image still may become whole; false when its arrival failed."""

@@ -57,7 +57,7 @@ async def _move_instance(
     if image is None:
         raise failures.not_found(endpoint)
     with closing(image):
-        yield CachedStream(series, image)
+        yield CachedStream(series, image, identifier.sop_instance_uid)
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ there. An image that does not come soon, though others do, is retrieved by itsel
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -40,7 +40,10 @@ Retrieve = Callable[["Series"], Awaitable[int]]
 class CachedStream:
     """``InstanceStream`` of a cached image, also of one that still arrives."""
 
-    def __init__(self, series: Series, image: CachedImage) -> None:
+    def __init__(
+        self, series: Series, image: CachedImage, sop_instance_uid: str
+    ) -> None:
+        self._sop_instance_uid = sop_instance_uid
         self.content_length = image.size if image.is_whole else None
         self._series = series
         self._image = image
@@ -54,6 +57,8 @@ class CachedStream:
             piece = await asyncio.to_thread(self._image.read)
             if piece:
                 yield piece
+                if self._image.is_read:
+                    return
                 heard = loop.time()
             elif was_whole:
                 return
@@ -62,7 +67,7 @@ class CachedStream:
             elif not self._image.is_whole:
                 if loop.time() - heard > endpoint.deadlines.first_answer:
                     raise failures.silent(endpoint)
-                await self._series.news()
+                await self._series.news(self._sop_instance_uid)
 
 
 class Series:
@@ -82,7 +87,7 @@ class Series:
         self._task: asyncio.Task[None] | None = None
         self._error: ArchiveError | None = None
         self._first_arrival: float | None = None
-        self._news = asyncio.Event()
+        self._waiting: dict[str, asyncio.Event] = {}
         self.users = 0
         self.touched = self._loop.time()
 
@@ -145,15 +150,18 @@ class Series:
         else:
             self._loop.call_later(_CHECK_SECONDS, self._check)
 
-    def tell(self) -> None:
-        """Something may have arrived."""
-        self._news.set()
-        self._news = asyncio.Event()
+    def tell(self, sop_instance_uids: Collection[str] = ()) -> None:
+        """Something of these may have arrived; none means anything."""
+        for uid in sop_instance_uids or list(self._waiting):
+            if event := self._waiting.pop(uid, None):
+                event.set()
 
-    async def news(self) -> None:
+    async def news(self, sop_instance_uid: str) -> None:
+        """Wait for something of an image, a little while at most."""
+        event = self._waiting.setdefault(sop_instance_uid, asyncio.Event())
         with suppress(TimeoutError):
             async with asyncio.timeout(_POLL_SECONDS * 5):
-                await self._news.wait()
+                await event.wait()
 
     async def find(self, sop_instance_uid: str) -> CachedImage | None:
         """The image, waited for while the retrieval runs; ``None`` if it does not come.
@@ -174,12 +182,12 @@ class Series:
             if self._is_overtaken(asked):
                 return None
             has_waited = True
-            await self.news()
+            await self.news(sop_instance_uid)
 
-    def arrived(self) -> None:
+    def arrived(self, sop_instance_uids: Collection[str] = ()) -> None:
         """Called for what the archive sends."""
         self._first_arrival = self._first_arrival or self._loop.time()
-        self.tell()
+        self.tell(sop_instance_uids)
 
     def _is_overtaken(self, asked: float) -> bool:
         if self._first_arrival is None:
@@ -225,7 +233,8 @@ class SeriesAhead:
             if not is_here and series.wants_to_run(sop_instance_uid) and self._may_run:
                 series.run(self._retrieve)
             image = await series.find(sop_instance_uid)
-            yield CachedStream(series, image) if image is not None else None
+            stream = CachedStream(series, image, sop_instance_uid) if image else None
+            yield stream
         finally:
             series.users -= 1
             series.touched = asyncio.get_running_loop().time()

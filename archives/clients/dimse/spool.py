@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
 from archives.clients.image_cache import (
@@ -19,9 +19,14 @@ _FEW_WAITING: Final = 2 << 20
 _PURGES_PER_CACHE: Final = 16
 
 
+OnNews = Callable[[Collection[str]], None]
+"""Takes the SOP Instance UIDs of which something was written."""
+
+
 class _Piece(NamedTuple):
     sop_instance_uid: str
-    content: bytes
+    parts: list[bytes]
+    size: int
     is_last: bool
 
 
@@ -33,7 +38,7 @@ class Spool:
     """
 
     def __init__(
-        self, cache: ImageCache, series: CachedSeries, on_news: Callable[[], None]
+        self, cache: ImageCache, series: CachedSeries, on_news: OnNews
     ) -> None:
         self.on_written: Callable[[], None] | None = None
         self._cache = cache
@@ -66,10 +71,10 @@ class Spool:
         self._parts.append(content)
         self._size += len(content)
         if is_last or self._size >= PIECE:
-            piece = _Piece(self._sop_instance_uid, b"".join(self._parts), is_last)
+            piece = _Piece(self._sop_instance_uid, self._parts, self._size, is_last)
             self._parts, self._size = [], 0
             self._queue.append(piece)
-            self._waiting_bytes += len(piece.content)
+            self._waiting_bytes += piece.size
             if self._writing is None:
                 self._writing = asyncio.get_running_loop().create_task(self._work())
 
@@ -93,8 +98,8 @@ class Spool:
                     await asyncio.to_thread(self._write, pieces)
                 except OSError:
                     self.has_failed = True
-                self._waiting_bytes -= sum(len(piece.content) for piece in pieces)
-                self._on_news()
+                self._waiting_bytes -= sum(piece.size for piece in pieces)
+                self._on_news({piece.sop_instance_uid for piece in pieces})
                 if self.on_written is not None:
                     self.on_written()
         finally:
@@ -104,12 +109,12 @@ class Spool:
         for piece in pieces:
             if self._image is None:
                 self._image = self._series.create(piece.sop_instance_uid)
-            self._image.write(piece.content)
+            self._image.write(*piece.parts)
             self.has_written = True
             if piece.is_last:
                 self._image.finish()
                 self._image = None
-            self._unpurged_bytes += len(piece.content)
+            self._unpurged_bytes += piece.size
         if self._unpurged_bytes > self._cache.maximum_bytes // _PURGES_PER_CACHE:
             self._unpurged_bytes = 0
             self._cache.purge()
