@@ -18,6 +18,9 @@ _BYTE_ORDER_MARKS: Final = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _ENCODINGS: Final = {"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252"}
+_NAMESPACES = re.compile(
+    r"|http://www\.weasis\.org/xsd/.*|http://www\.w3\.org/2001/XMLSchema-instance"
+)
 _DECLARATION = re.compile(r"\A\s*<\?xml\s[^?>]*\?>")
 _ENCODING = re.compile(rb"""\A\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.-]+)""")
 _MESSAGE = re.compile(r"Element '(?P<element>[^']*)'(?:, attribute '(?P<name>[^']*)')?")
@@ -52,7 +55,9 @@ def check_upload(body: bytes) -> str:
     content = text[declaration.end() :] if declaration else text
     # Its line breaks count, but for the parser the encoding is another one now.
     lines = declaration[0].count("\n") if declaration else 0
-    _validate(_parse("\n" * lines + content))
+    root = _parse("\n" * lines + content)
+    _refuse_active(root)
+    _validate(root)
     return content.strip()
 
 
@@ -87,6 +92,20 @@ def _syntax(error: etree.XMLSyntaxError) -> str:
     """The parser's reason without its position; it names elements, never values."""
     reason = str(error.msg or "").partition(", line ")[0]
     return f"This is not well-formed XML: {reason or 'there is no element'}."
+
+
+def _refuse_active(root: etree._Element) -> None:
+    """Refuse what a browser would follow or run, were it shown the manifest as a page."""
+    found: Any = root.getroottree().xpath("//processing-instruction()")
+    if found:
+        reason = "A manifest may not have processing instructions."
+        raise ManifestError(found[0].sourceline, reason)
+    elements: Any = root.iter(etree.Element)  # its stubs know no lines
+    for element in elements:
+        for name in (element.tag, *element.attrib):
+            if not _NAMESPACES.fullmatch(etree.QName(name).namespace or ""):
+                reason = "A manifest may have no namespaces but those of Weasis."
+                raise ManifestError(element.sourceline, reason)
 
 
 def _validate(root: etree._Element) -> None:

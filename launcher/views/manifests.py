@@ -25,6 +25,7 @@ from redis.exceptions import RedisError
 from launcher import delivery, store, weasis
 from launcher.delivery import Delivery, Part, Reader
 from launcher.manifest import DECLARATION
+from launcher.middleware import POLICY
 from launcher.models import ArchiveOutcome, Launch
 from launcher.retrieval import Version
 from launcher.store import Collected
@@ -32,7 +33,11 @@ from launcher.waiting import until_done
 
 XML: Final = "text/xml; charset=utf-8"
 JSON: Final = "application/json"
-HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",
+    "Content-Security-Policy": POLICY,
+}
 VARY: Final = ("Accept", "Accept-Encoding", "User-Agent")
 
 

@@ -56,7 +56,7 @@ def test_upload_is_read_in_its_encoding(encoding):
         whole(),
         whole('<httpTag key="A" value="b"/><Message title="a" description="b"/>'),
         whole('<Patient PatientID="1"/><Message title="a" description="b"/>'),
-        whole('<Patient PatientID="1" other="x"><!-- a --><?b c?></Patient>'),
+        whole('<Patient PatientID="1" other="x"><!-- a --></Patient>'),
         EXAMPLE.replace("<manifest", '<manifest xsi:schemaLocation="a b"').encode(),
         EXAMPLE.replace(
             "</manifest>", "<selections>a</selections></manifest>"
@@ -85,6 +85,19 @@ def test_upload_may_hold_what_weasis_reads_or_ignores(body):
         ("</Patient>", "</Patient>text", 4, "Character content"),
         ("<Patient ", '<httpTag key="a b" value="c"/><Patient ', 5, "key of httpTag"),
         ("manifest", "wado_query", 2, "wado_query"),
+        ("<manifest", '<?xml-stylesheet href="a"?><manifest', 2, "instructions"),
+        ("</Study>", "<?a b?></Study>", 11, "instructions"),
+        ("</manifest>\n", "</manifest><?a b?>", 14, "instructions"),
+        (NAMESPACE, "http://www.w3.org/1999/xhtml", 2, "namespaces"),
+        (NAMESPACE, "urn:http://www.weasis.org/xsd/", 2, "namespaces"),
+        ("<Patient", '<Patient xmlns="http://www.w3.org/2000/svg"', 5, "namespaces"),
+        ("<Series", '<Series xmlns:x="urn:x" x:href="a"', 8, "namespaces"),
+        (
+            "</arcQuery>",
+            '</arcQuery><selections><a xmlns="urn:x"/></selections>',
+            13,
+            "namespaces",
+        ),
     ],
 )
 def test_upload_that_is_wrong_names_line_and_reason(old, new, line, reason):

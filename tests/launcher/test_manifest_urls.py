@@ -20,6 +20,7 @@ pytestmark = [
     pytest.mark.usefixtures("valkey"),
 ]
 JSON = {"accept": "application/json"}
+POLICY = "default-src 'none'; sandbox"
 UPLOAD = "/weasis?upload=manifest"
 MANIFEST = b"""<?xml version="1.0" encoding="UTF-8"?>
 <manifest xmlns="http://www.weasis.org/xsd/2.5">
@@ -65,6 +66,7 @@ def test_manifest_is_built_and_answered(embedded_archive):
 
     assert response.status_code == 200
     assert response["Content-Type"].startswith("text/xml")
+    assert response["Content-Security-Policy"] == POLICY
     assert len(studies_of(body)) == 1
     assert Launch.objects.get().state == Launch.State.FETCHED
 
@@ -147,9 +149,21 @@ def test_uploaded_manifest_is_launched_like_any_other(client):
     stored = Launch.objects.get()
     assert (stored.origin, stored.state) == (Launch.Origin.UPLOAD, Launch.State.READY)
     token = response["Location"].rpartition("%2Fm%2F")[2].removesuffix("%22")
-    body = client.get(f"/m/{token}").content
+    answer = client.get(f"/m/{token}")
+    assert answer["Content-Security-Policy"] == POLICY
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    body = answer.content
     assert studies_of(body) == ["1.2.3"]
     assert "MÜLLER^JANE" in body.decode()
+
+
+@pytest.mark.parametrize("path", ["/m/unknown", "/m/a/b/c", "/gateway/main/wado"])
+def test_errors_of_viewers_addresses_run_nothing_in_browsers(client, path):
+    response = client.get(path)
+
+    assert response.status_code in (401, 404)
+    assert response["Content-Security-Policy"] == POLICY
+    assert response["X-Content-Type-Options"] == "nosniff"
 
 
 def test_upload_keeps_its_content_encrypted(client):
