@@ -18,10 +18,14 @@ LIFETIME: Final = 900
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingLaunch:
-    """A link as it came: its query, and whether its address is that of IHE IID."""
+    """A link as it came: its query, and whether its address is that of IHE IID.
+
+    ``members_only`` as its address has it: a trusted network alone may not follow it.
+    """
 
     query: str
     is_iid: bool = False
+    members_only: bool = False
 
 
 def save(launch: PendingLaunch) -> str:

@@ -44,7 +44,7 @@ def launch_url(
     ``upload=manifest`` brings its own manifest.
     """
     if request.method == "POST" and UPLOAD in query_of(request):
-        return _redirect(_upload(request))
+        return _redirect(_upload(request, members_only=members_only))
     asked = read_request(request, is_iid=is_iid, members_only=members_only)
     if request.method == "HEAD":
         judge(asked)
@@ -64,9 +64,10 @@ def _redirect(started: StartedLaunch) -> HttpResponse:
     return ViewerRedirect(started.uri, started.viewer)
 
 
-def _upload(request: HttpRequest) -> StartedLaunch:
+def _upload(request: HttpRequest, *, members_only: bool) -> StartedLaunch:
     body = read_body(request, MAXIMUM_UPLOAD)
-    return launch_upload(body, query_of(request), identify(request, body))
+    caller = identify(request, body, members_only=members_only)
+    return launch_upload(body, query_of(request), caller)
 
 
 def _pending(request: HttpRequest, launch_id: str) -> LaunchRequest | None:
@@ -81,6 +82,8 @@ def _pending(request: HttpRequest, launch_id: str) -> LaunchRequest | None:
             "and open it again."
         )
         raise RefusedError(404, [Problem(field="", message=message)])
+    if pending.members_only and not caller.is_known:
+        return None
     return LaunchRequest(
         parameters=parse_parameters(pending.query),
         caller=caller,

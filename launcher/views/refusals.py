@@ -78,7 +78,7 @@ def _answer(
     request: HttpRequest, error: Exception, options: dict[str, Any]
 ) -> HttpResponse:
     if isinstance(error, UnknownCallerError):
-        return _identify(request, is_iid=options.get("is_iid", False))
+        return _identify(request, **options)
     known = _status_and_problems(error)
     if known is None:
         raise error
@@ -120,11 +120,14 @@ def _wants_html(request: HttpRequest) -> bool:
     return request.get_preferred_type(["text/html", "application/json"]) == "text/html"
 
 
-def _identify(request: HttpRequest, *, is_iid: bool) -> HttpResponse:
+def _identify(
+    request: HttpRequest, *, is_iid: bool = False, members_only: bool = False, **_: Any
+) -> HttpResponse:
     """Browsers log in and come back to the same launch; machines get 401."""
     if _may_log_in(request):
         query = request.META.get("QUERY_STRING", "")
-        launch_id = pending_launches.save(PendingLaunch(query=query, is_iid=is_iid))
+        pending = PendingLaunch(query=query, is_iid=is_iid, members_only=members_only)
+        launch_id = pending_launches.save(pending)
         return redirect_to_login(reverse("launcher:launch_resume", args=[launch_id]))
     problem = Problem(
         field="",

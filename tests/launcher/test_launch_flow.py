@@ -552,6 +552,18 @@ def test_address_for_members_asks_networks_to_log_in(client):
     assert response.status_code == 302
 
 
+def test_address_for_members_stays_that_while_it_waits(client):
+    make_dimse_archive()
+    browser = {"accept": "text/html"}
+    login = client.get("/display/auth?patientID=1", headers=browser)["Location"]
+    path = login.partition("next=")[2]
+
+    response = client.get(path)
+
+    assert response["Location"] == f"/accounts/login/?next={path}"
+    assert not Launch.objects.exists()
+
+
 # Everything at once
 
 

@@ -229,3 +229,10 @@ def test_upload_is_not_for_everybody(settings):
 
     assert upload(Client(), accept="text/html").status_code == 401
     assert not Build.objects.exists()
+
+
+def test_upload_to_the_address_for_members_is_not_for_networks(client):
+    answer = upload(client, path="/display/auth?upload=manifest")
+
+    assert answer.status_code == 401
+    assert not Build.objects.exists()
