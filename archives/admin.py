@@ -39,6 +39,7 @@ from archives.forms import (
 )
 from archives.models import SECRET_FIELDS, Archive
 from archives.presets import PRESETS, preset_of
+from archives.restrictions import set_restricted
 from archives.verification import Verification, verify
 
 if TYPE_CHECKING or not apps.is_installed("unfold"):
@@ -84,6 +85,7 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
         "protocol_name",
         "address",
         "is_enabled",
+        "open_to",
         "position",
         "state",
     ]
@@ -109,6 +111,15 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description="protocol", ordering="protocol")
     def protocol_name(self, archive: Archive) -> str:
         return archive.get_protocol_display().partition(" ")[0]
+
+    @admin.display(description="open to")
+    def open_to(self, archive: Archive) -> str:
+        names = ", ".join(group.name for group in archive.groups.all())
+        return (names or "nobody") if archive.is_restricted else "everybody"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Archive]:
+        queryset: QuerySet[Archive] = super().get_queryset(request)
+        return queryset.prefetch_related("groups")
 
     @admin.display(description="state", ordering="last_error")
     def state(self, archive: Archive) -> SafeString:
@@ -284,6 +295,19 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
             "verification": Verification.last_of(obj) if obj else None,
         }
         return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def save_related(
+        self, request: HttpRequest, form: Any, formsets: Any, change: bool
+    ) -> None:
+        was_restricted = form.instance.is_restricted
+        super().save_related(request, form, formsets, change)
+        if "groups" not in form.cleaned_data:
+            return
+        archive = form.instance
+        set_restricted(archive, bool(form.cleaned_data["groups"]))
+        if was_restricted and not archive.is_restricted:
+            text = f"{archive.name} is open to everybody now: it has no groups."
+            self.message_user(request, text, messages.WARNING)
 
     # Verifying one archive
 

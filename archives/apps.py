@@ -1,6 +1,13 @@
 from django.apps import AppConfig
+from django.db.models.signals import m2m_changed
 
 
 class ArchivesConfig(AppConfig):
     name = "archives"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from archives.models import Archive
+        from archives.restrictions import follow_choice
+
+        m2m_changed.connect(follow_choice, sender=Archive.groups.through)

@@ -102,13 +102,13 @@ class ArchiveQuerySet(models.QuerySet["Archive"]):
     def usable_by(self, user: User | AnonymousUser | None) -> Self:
         """Enabled archives ``user`` may search and open.
 
-        An archive without groups is open to all; superusers may use every one. ``None``
-        and anonymous users (a trusted network) get the archives that are open to all.
+        An archive that is not restricted is open to all; superusers may use every one.
+        ``None`` and anonymous users (a trusted network) get those that are open to all.
         """
         if user is not None and user.is_superuser and user.is_active:
             return self.enabled()
         groups = user.groups.all() if isinstance(user, User) else Group.objects.none()
-        allowed = Q(groups__isnull=True) | Q(groups__in=groups)
+        allowed = Q(is_restricted=False) | Q(groups__in=groups)
         return self.enabled().filter(allowed).distinct()
 
     def names_taken(self, archive: Archive) -> dict[str, str]:
@@ -209,6 +209,8 @@ class Archive(AuthenticationFields):
         help_text="Who may search and open this archive. Nobody chosen means everybody "
         "who may log in, and launches from trusted networks.",
     )
+    # Whether groups were chosen; stays true when they are deleted.
+    is_restricted = models.BooleanField(default=False, editable=False)
     images = models.CharField(
         max_length=7,
         choices=Images,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -13,6 +14,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from archives.restrictions import set_restricted
 from launcher.admin.base import BaseAdmin
 from launcher.client_forms import ApiClientForm
 from launcher.models import ApiClient
@@ -21,7 +23,15 @@ from launcher.models import ApiClient
 @admin.register(ApiClient)
 class ApiClientAdmin(BaseAdmin):
     form = ApiClientForm
-    list_display = ["name", "state", "scope_names", "prefix", "expires", "last_used"]
+    list_display = [
+        "name",
+        "state",
+        "scope_names",
+        "archive_names",
+        "prefix",
+        "expires",
+        "last_used",
+    ]
     list_filter = ["is_enabled", "encryption", "archives"]
     search_fields = ["name", "slug", "key_prefix"]
     readonly_fields = ["scope_names", "prefix", "signing", "created", "last_used"]
@@ -43,6 +53,15 @@ class ApiClientAdmin(BaseAdmin):
     @admin.display(description="scopes")
     def scope_names(self, client: ApiClient) -> str:
         return ", ".join(client.scopes)
+
+    @admin.display(description="archives")
+    def archive_names(self, client: ApiClient) -> str:
+        names = ", ".join(archive.name for archive in client.archives.all())
+        return (names or "none") if client.is_restricted else "all"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiClient]:
+        queryset: QuerySet[ApiClient] = super().get_queryset(request)
+        return queryset.prefetch_related("archives")
 
     @admin.display(description="key begins with")
     def prefix(self, client: ApiClient) -> str:
@@ -78,6 +97,19 @@ class ApiClientAdmin(BaseAdmin):
             # messages are.
             request.issued_key = obj.issue_key()  # type: ignore[attr-defined]
         super().save_model(request, obj, form, change)
+
+    def save_related(
+        self, request: HttpRequest, form: Any, formsets: Any, change: bool
+    ) -> None:
+        was_restricted = form.instance.is_restricted
+        super().save_related(request, form, formsets, change)
+        if "archives" not in form.cleaned_data:
+            return
+        client = form.instance
+        set_restricted(client, bool(form.cleaned_data["archives"]))
+        if was_restricted and not client.is_restricted:
+            text = f"{client.name} may use every archive now: none is chosen."
+            self.message_user(request, text, messages.WARNING)
 
     def response_add(
         self,

@@ -51,6 +51,8 @@ class ApiClient(models.Model):
         blank=True,
         help_text="Archives this client may use. Nothing chosen means every archive.",
     )
+    # Whether archives were chosen; stays true when they are deleted.
+    is_restricted = models.BooleanField(default=False, editable=False)
     slug = models.SlugField(
         max_length=40, unique=True, help_text="For client=… in signed links."
     )
@@ -120,7 +122,7 @@ class ApiClient(models.Model):
 
     def allowed_archives(self) -> ArchiveQuerySet:
         """Archives the client may know of, also those that are disabled."""
-        if not self.archives.exists():
+        if not self.is_restricted:
             return Archive.objects.all()
         return Archive.objects.filter(pk__in=self.archives.values("pk"))
 

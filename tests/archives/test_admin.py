@@ -7,7 +7,7 @@ from email.utils import format_datetime
 from urllib.parse import parse_qsl
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Group, Permission, User
 from django.contrib.messages import get_messages
 from django.test import Client
 from django.urls import reverse
@@ -306,6 +306,22 @@ def test_error_names_its_field(admin_client, base, changes, field):
 
     assert list(errors_of(response)) == [field]
     assert not Archive.objects.exists()
+
+
+def test_archive_whose_groups_were_deleted_is_opened_by_saving_it(admin_client):
+    archive = make_dimse_archive()
+    readers = Group.objects.create(name="Readers")
+    admin_client.post(page_of(archive), DIMSE | {"groups": [readers.pk]})
+    assert "Readers" in text(admin_client.get(LIST))
+
+    readers.delete()
+    admin_client.get(page_of(archive))
+    assert "nobody" in text(admin_client.get(LIST))
+
+    response = admin_client.post(page_of(archive), DIMSE)
+    assert "open to everybody now" in messages_of(response)[0]
+    assert "everybody" in text(admin_client.get(LIST))
+    assert Archive.objects.usable_by(None).get() == archive
 
 
 def test_protocol_of_an_archive_can_be_changed(admin_client):

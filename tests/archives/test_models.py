@@ -107,6 +107,37 @@ def test_archive_is_usable_by_its_groups(archive_groups, who, is_usable):
         assert list(Archive.objects.usable_by(None)) == usable
 
 
+@pytest.mark.django_db
+def test_archive_whose_only_group_is_deleted_is_open_to_nobody():
+    readers = Group.objects.create(name="readers")
+    user = User.objects.create(username="u")
+    admin = User.objects.create(username="a", is_superuser=True)
+    archive = make_dimse_archive()
+    other = make_dimse_archive(name="Other", slug="other")
+    archive.groups.add(readers)
+    readers.archive_set.add(other)
+
+    readers.delete()
+
+    assert not Archive.objects.usable_by(user).exists()
+    assert not Archive.objects.usable_by(None).exists()
+    assert set(Archive.objects.usable_by(admin)) == {archive, other}
+
+
+@pytest.mark.django_db
+def test_archive_is_open_again_when_its_groups_are_taken_away():
+    readers = Group.objects.create(name="readers")
+    archive = make_dimse_archive()
+    archive.groups.add(readers)
+    readers.archive_set.clear()
+    assert not Archive.objects.usable_by(None).exists()
+
+    archive.groups.add(readers)
+    archive.groups.clear()
+
+    assert Archive.objects.usable_by(None).get() == archive
+
+
 def test_archive_that_is_complete_has_no_errors():
     assert errors_of(dimse()) == {}
     assert errors_of(dicomweb()) == {}

@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 
 from launcher.models import ApiClient
-from tests.factories import make_api_client
+from tests.factories import make_api_client, make_dimse_archive
 
 pytestmark = pytest.mark.django_db
 ADD = "/admin/launcher/apiclient/add/"
@@ -155,3 +155,18 @@ def test_reader_of_a_client_sees_no_secret():
     assert "secret-of-ris" not in page
     assert "paraphrasefortest" not in page
     assert "gAAAA" not in page  # how stored secrets begin
+
+
+def test_client_whose_archives_were_deleted_gets_all_by_saving_it(admin_client):
+    client, _ = make_api_client()
+    archive = make_dimse_archive()
+    admin_client.post(url_of(client), CLIENT | {"archives": [archive.pk]})
+
+    archive.delete()
+    make_dimse_archive()
+    assert not ApiClient.objects.get().allowed_archives().exists()
+    page = admin_client.get("/admin/launcher/apiclient/").content.decode()
+    assert re.search(r"field-archive_names[^>]*>\s*(<[^>]*>\s*)*none", page)
+
+    admin_client.post(url_of(client), CLIENT)
+    assert ApiClient.objects.get().allowed_archives().exists()

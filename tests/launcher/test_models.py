@@ -385,6 +385,18 @@ def test_client_uses_its_archives_or_all_that_are_enabled():
     assert set(client.usable_archives()) == {main, web}
 
 
+def test_client_whose_only_archive_is_deleted_uses_none():
+    make_dimse_archive()
+    web = make_dicomweb_archive("https://pacs.example.org/rs")
+    client, _ = make_api_client()
+    client.archives.add(web)
+
+    web.delete()
+
+    client = ApiClient.objects.get()
+    assert not client.allowed_archives().exists()
+
+
 # Launches
 
 
