@@ -12,7 +12,13 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    StrictInt,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 from launcher.identifiers import MAXIMUM_LENGTH, MAXIMUM_NAME, MAXIMUM_TEXT
 from launcher.models import Launch
@@ -100,6 +106,14 @@ PersonName = Annotated[
         maximum=MAXIMUM_NAME,
     ),
 ]
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# JSON Schema takes 2.0 for an integer, too; neither "2" nor true is one.
+WholeNumber = Annotated[StrictInt, BeforeValidator(_whole)]
 SearchText = Annotated[str, StringConstraints(max_length=MAXIMUM_LENGTH)]
 Modality = Annotated[str, one_of(MODALITIES)]
 Sex = Annotated[str, one_of(value for value, _ in SEXES)]

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 from django.conf import settings
-from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic import BaseModel, ConfigDict, Field
 
 from archives.models import Archive
 from launcher.api_fields import (
@@ -32,6 +32,7 @@ from launcher.api_fields import (
     Sex,
     Slug,
     Uid,
+    WholeNumber,
     one_of,
 )
 from launcher.criteria import MAXIMUM_IDENTIFIERS, MAXIMUM_VALUES
@@ -104,7 +105,7 @@ class LaunchFilter(Request):
         default=None,
         description="Studies of that day or time and earlier; a day as a whole.",
     )
-    most_recent: StrictInt | None = Field(
+    most_recent: WholeNumber | None = Field(
         default=None,
         ge=1,
         le=MAXIMUM_COUNT,
@@ -184,7 +185,7 @@ class StudyFilters(Request):
 class StudySearch(StudyFilters):
     model_config = ConfigDict(json_schema_extra={"example": {"patient_id": "1CT1"}})
 
-    limit: StrictInt = StudyFilters.model_fields["limit"]  # type: ignore[assignment]
+    limit: WholeNumber = StudyFilters.model_fields["limit"]  # type: ignore[assignment]
 
 
 class LaunchCreated(BaseModel):
