@@ -4,14 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from django.core.handlers.wsgi import WSGIRequest
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.decorators import async_only_middleware
 
 from archives.clients import close_connections
 from launcher import store
 from tests.environment import free_port
+
+
+@async_only_middleware
+def close_after_request(
+    get_response: Callable[[HttpRequest], Awaitable[HttpResponseBase]],
+) -> Callable[[HttpRequest], Awaitable[HttpResponseBase]]:
+    """Close what a request of the test client opened to archives, with its loop."""
+
+    async def middleware(request: HttpRequest) -> HttpResponseBase:
+        response = await get_response(request)
+        if isinstance(request, WSGIRequest):
+            await close_connections()
+        return response
+
+    return middleware
 
 
 class HubServer(uvicorn.Server):

@@ -18,6 +18,9 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # A file, because threads of async views can't share an in-memory database.
     DATABASES["default"]["TEST"] = {"NAME": str(VIEWERHUB_DATA_DIR / "test.sqlite3")}
 
+# Django's test client ends its event loop after each request.
+MIDDLEWARE = ["tests.asgi.close_after_request", *MIDDLEWARE]  # noqa: F405
+
 # Tests log in often, and guard nothing with these passwords.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 

@@ -172,6 +172,7 @@ def check_manifest(values, numbers, form):
         base_url="https://a.example/rs",
         form=form,
         studies=studies,
+        listed_studies=frozenset(one.study_instance_uid for one in studies),
         listed_series=frozenset(one.series[0].series_instance_uid for one in studies),
     )
 
