@@ -19,8 +19,8 @@ from launcher.signed_links import LinkError, SignedLink
 def caller_of_link(path: str, query: str, body: bytes = b"") -> Caller:
     """The client that signed a link; raises ``RefusedError``.
 
-    An unknown client and a wrong signature are told apart by nothing. With a body, the
-    link has to name its digest.
+    An unknown client and a wrong signature are told apart by nothing. A link with a body
+    has to name its digest, and one that names a digest has to come with that body.
     """
     try:
         link = signed_links.read(path, query)
@@ -42,7 +42,8 @@ def caller_of_link(path: str, query: str, body: bytes = b"") -> Caller:
 
 
 def _check_body(link: SignedLink, body: bytes) -> None:
-    if body and hashlib.sha256(body).hexdigest() != link.body_sha256:
+    has_body = bool(body or link.body_sha256)
+    if has_body and hashlib.sha256(body).hexdigest() != link.body_sha256:
         raise LinkError(
             f"The link has to name the SHA-256 of the body it is sent with, as "
             f"{signed_links.BODY}=…"

@@ -205,3 +205,15 @@ def test_posted_body_has_to_be_signed_too():
     assert "bodySHA256" in reason(post(sign("/display", []), body))
     assert "bodySHA256" in reason(post(link, body.replace(b"1CT1", b"9999")))
     assert post(link, body).status_code == 302
+
+
+@pytest.mark.usefixtures("ris")
+@pytest.mark.parametrize("method", ["get", "head", "post"])
+def test_link_for_a_body_opens_nothing_without_it(method):
+    digest = hashlib.sha256(b'{"modalitiesInStudy": "CT"}').hexdigest()
+    link = sign("/display", [("patientID", "1CT1"), ("bodySHA256", digest)])
+
+    response = getattr(Client(), method)(link, headers=JSON)
+
+    assert response.status_code == 403
+    assert not Launch.objects.exists()
