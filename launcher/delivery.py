@@ -65,7 +65,7 @@ class Delivery:
 def load(token: str) -> Delivery | None:
     """The delivery of a manifest token; ``None`` if there is no such launch."""
     launch = (
-        Launch.objects.select_related("build", "template")
+        Launch.objects.select_related("build", "template", "user", "api_client")
         .prefetch_related("build__archives")
         .filter(manifest_token_sha256=digest(token))
         .first()
@@ -77,7 +77,7 @@ def load(token: str) -> Delivery | None:
         launch_id=str(launch.pk),
         build_id=str(build.pk),
         image_token=image_token(token),
-        is_open=launch.is_open(),
+        is_open=launch.opens(),
         is_build_finished=build.is_finished,
         archives=tuple(build.archives.all()),
         template=launch.template or LaunchTemplate(),

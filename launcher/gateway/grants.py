@@ -59,8 +59,9 @@ async def grant_of(request: HttpRequest, slug: str) -> Grant | HttpResponse:
 
 def _open(token: str, slug: str) -> tuple[Archive, str, Endpoint] | Launch | None:
     """``None`` for no open launch; the launch alone if it has nothing from there."""
-    launch = Launch.objects.filter(image_token_sha256=digest(token)).first()
-    if launch is None or not launch.is_open():
+    launches = Launch.objects.select_related("user", "api_client")
+    launch = launches.filter(image_token_sha256=digest(token)).first()
+    if launch is None or not launch.opens():
         return None
     archive = Archive.objects.enabled().filter(slug=slug, build=launch.build_id).first()
     if archive is None:

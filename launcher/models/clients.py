@@ -117,6 +117,11 @@ class ApiClient(models.Model):
         """Whether it has a secret for signed links, readable or not."""
         return bool(self.__dict__.get("signing_secret"))
 
+    def is_active(self, at: datetime | None = None) -> bool:
+        """Whether it may still do anything, as ``active`` selects clients."""
+        now = at or timezone.now()
+        return self.is_enabled and (self.expires is None or self.expires > now)
+
     def has_scope(self, scope: str) -> bool:
         return scope in self.scopes
 

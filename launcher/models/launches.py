@@ -195,6 +195,16 @@ class Launch(models.Model):
         now = at or timezone.now()
         return self.state != self.State.REVOKED and self.expires > now
 
+    def opens(self, at: datetime | None = None) -> bool:
+        """Whether it is open, and whoever started it may still come in.
+
+        Reads the user and the client: select them with the launch.
+        """
+        is_barred = (self.user is not None and not self.user.is_active) or (
+            self.api_client is not None and not self.api_client.is_active(at)
+        )
+        return self.is_open(at) and not is_barred
+
     def revoke(self) -> None:
         """End both tokens at once."""
         self.state = self.State.REVOKED

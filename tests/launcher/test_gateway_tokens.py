@@ -10,10 +10,16 @@ from django.test import AsyncClient
 from django.utils import timezone
 
 from archives.entities import Selection
+from launcher.gateway import grants
 from launcher.models import Launch
 from launcher.tasks import build_manifest
 from launcher.tokens import image_token
-from tests.factories import make_dicomweb_archive, make_dimse_archive, make_launch
+from tests.factories import (
+    make_api_client,
+    make_dicomweb_archive,
+    make_dimse_archive,
+    make_launch,
+)
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -128,6 +134,28 @@ def test_every_address_closes_with_the_launch(study, launch, values):
     Launch.objects.update(**values)
 
     assert set(statuses(addresses(study), token_of(launch))) == {401}
+
+
+def test_token_ends_with_the_rights_of_who_launched(
+    embedded_archive, django_user_model, django_assert_max_num_queries
+):
+    launch = make_launch([make_dimse_archive(embedded_archive)])
+    user = django_user_model.objects.create()
+    client, _ = make_api_client()
+    Launch.objects.update(user=user, api_client=client)
+    token = token_of(launch)
+    with django_assert_max_num_queries(2):
+        assert grants._open(token, "main")
+
+    for barred, off, on in (
+        (user, {"is_active": False}, {"is_active": True}),
+        (client, {"is_enabled": False}, {"is_enabled": True}),
+        (client, {"expires": timezone.now() - timedelta(seconds=1)}, {"expires": None}),
+    ):
+        type(barred).objects.update(**off)
+        assert statuses(["wado?requestType=WADO&objectUID=1.2"], token, "main") == [401]
+        type(barred).objects.update(**on)
+        assert grants._open(token, "main")
 
 
 def test_archive_without_dicomweb_has_none_in_the_gateway(embedded_archive, study):

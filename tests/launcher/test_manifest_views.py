@@ -15,7 +15,12 @@ from archives.models import Archive
 from launcher import background, store, waiting
 from launcher.models import Build, Launch
 from launcher.tasks import build_manifest
-from tests.factories import make_dicomweb_archive, make_dimse_archive, make_launch
+from tests.factories import (
+    make_api_client,
+    make_dicomweb_archive,
+    make_dimse_archive,
+    make_launch,
+)
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -175,6 +180,23 @@ def test_manifest_of_a_launch_that_is_over_says_so(embedded_archive, values):
     assert response.status_code == 200
     assert "expired or was revoked" in messages_of(body)["This launch is over"]
     assert not list(read(body).iter("Patient"))
+
+
+@pytest.mark.parametrize("bars", ["inactive", "disabled", "expired"])
+def test_manifest_ends_with_the_rights_of_who_launched(
+    embedded_archive, bars, django_user_model
+):
+    started = built([make_dimse_archive(embedded_archive)])
+    user = django_user_model.objects.create(is_active=bars != "inactive")
+    past = timezone.now() - timedelta(seconds=1)
+    client, _ = make_api_client(
+        is_enabled=bars != "disabled", expires=past if bars == "expired" else None
+    )
+    Launch.objects.update(user=user, api_client=client)
+
+    _, body = asyncio.run(fetch(path_of(started)))
+
+    assert "This launch is over" in messages_of(body)
 
 
 def test_manifest_of_an_unknown_token_is_404():
