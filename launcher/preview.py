@@ -40,10 +40,15 @@ class Preview:
         return len(self.uri)
 
 
-def preview(template: LaunchTemplate, chosen: Iterable[Archive]) -> Preview:
-    """The preview of a valid template that asks the ``chosen`` archives, or all."""
-    archives = [archive for archive in chosen if archive.is_enabled]
-    asked = archives or list(Archive.objects.enabled())
+def preview(
+    template: LaunchTemplate, chosen: Iterable[Archive], usable: Iterable[Archive]
+) -> Preview:
+    """The preview of a valid template that asks the ``chosen`` archives, or all.
+
+    Only of those ``usable`` by who looks at it, as the address of an archive may be in it.
+    """
+    keys = {archive.pk for archive in chosen}
+    asked = [archive for archive in usable if not keys or archive.pk in keys]
     if template.viewer:
         return _of_viewer(template.viewer, asked)
     manifest_url = weasis.example_manifest_url(settings.VIEWERHUB_PUBLIC_URL)

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
+from archives.models import Archive
 from launcher.admin.tools import LaunchTools
 from launcher.forms import LaunchTemplateForm, TemplatePreviewForm
 from launcher.models import LaunchTemplate
@@ -137,7 +138,8 @@ class LaunchTemplateAdmin(LaunchTools):
         form = TemplatePreviewForm(request.POST)
         if not form.is_valid():
             return refused(form.errors)
-        return preview(form.instance, form.cleaned_data["archives"])
+        usable = Archive.objects.usable_by(request.user)
+        return preview(form.instance, form.cleaned_data["archives"], usable)
 
     def render_change_form(
         self,
@@ -148,10 +150,11 @@ class LaunchTemplateAdmin(LaunchTools):
         form_url: str = "",
         obj: LaunchTemplate | None = None,
     ) -> HttpResponse:
+        usable = Archive.objects.usable_by(request.user)
         if request.method == "POST":
             context["preview"] = self._preview_of_form(request)
         elif obj:
-            context["preview"] = preview(obj, obj.archives.all())
+            context["preview"] = preview(obj, obj.archives.all(), usable)
         else:
-            context["preview"] = preview(LaunchTemplate(), [])
+            context["preview"] = preview(LaunchTemplate(), [], usable)
         return super().render_change_form(request, context, add, change, form_url, obj)

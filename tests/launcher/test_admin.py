@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Group, Permission, User
 from django.contrib.messages import get_messages
 from django.test import Client
 from django.urls import reverse
@@ -181,6 +181,21 @@ def test_preview_of_dicom_rs_follows_the_archives_chosen(admin_client):
     for response in (everything, neither):
         assert "$dicom:get -w" in text(response)
         assert "Weasis gets a manifest" in text(response)
+
+
+@pytest.mark.parametrize("is_chosen", [True, False])
+def test_preview_has_no_archive_the_user_may_not_use(is_chosen):
+    closed = make_dicomweb_archive("https://closed.example.org/rs", images="direct")
+    group = Group.objects.create(name="Others")
+    form = TEMPLATE | {"mode": "dicom_rs"}
+    if is_chosen:
+        form["archives"] = [closed.pk]
+    reader = staff("view_launchtemplate")
+    assert "closed.example.org" in text(reader.post(f"{TEMPLATES}preview/", form))
+
+    closed.groups.add(group)
+
+    assert "closed.example.org" not in text(reader.post(f"{TEMPLATES}preview/", form))
 
 
 def test_preview_needs_the_right_and_a_form(admin_client):
