@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.core.validators import slug_re
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -34,6 +36,7 @@ from launcher.views.search_page import (
 # Where a visitor's session keeps the search that was started before the login.
 PENDING_SEARCH = "pending_search"
 OTHER_STUDIES_LIMIT = 50
+VISITORS_ARCHIVES = 100
 
 arender = sync_to_async(render)
 
@@ -53,21 +56,28 @@ def search_create(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return redirect("launcher:search_start")
     is_member = request.user.is_authenticated
-    archives = (
-        Archive.objects.usable_by(request.user)
-        if is_member
-        else Archive.objects.enabled()
-    )
+    archives = Archive.objects.usable_by(request.user)
     form = StudySearchForm(request.POST, archives=archives)
+    if not is_member:  # which archives there are is none of a visitor's business
+        del form.fields["archives"]
     if not form.is_valid():
         response: HttpResponse = _correction(request, form)
         return response
+    criteria = form.criteria()
+    if not is_member:  # those the user may use are asked, after the login
+        criteria = replace(criteria, archives=_slugs_of(request))
     stored = search_store.save(
-        form.criteria(), preset=form.chosen_preset(), owner=request.user.pk
+        criteria, preset=form.chosen_preset(), owner=request.user.pk
     )
     if not is_member:
         request.session[PENDING_SEARCH] = stored.id
     return redirect("launcher:search_results", stored.id)
+
+
+def _slugs_of(request: HttpRequest) -> tuple[str, ...]:
+    """What could be archives' short names, in a form that can't be checked yet."""
+    slugs = request.POST.getlist("archives")[:VISITORS_ARCHIVES]
+    return tuple(slug for slug in slugs if len(slug) <= 40 and slug_re.fullmatch(slug))
 
 
 @member_required

@@ -357,6 +357,27 @@ def test_search_with_an_expired_session_is_there_after_the_login(served, alice):
     assert 'value="lindqvist"' in page.content.decode()
 
 
+def test_visitor_does_not_learn_which_archives_exist(served):
+    make_dimse_archive(served)
+
+    for slug in ("main", "nowhere", "no slug"):
+        fields = {"quick": "lindqvist", "archives": slug}
+        assert search(Client(), **fields).startswith("/search/r/")
+
+
+def test_archives_chosen_before_the_login_are_asked_after_it(served, alice):
+    make_dimse_archive(served)
+    make_dimse_archive(served, name="Second", slug="second")
+    visitor = Client()
+    results = search(visitor, quick="lindqvist", archives=["second", "nowhere"])
+    visitor.force_login(alice)
+
+    page = visitor.get(results).content.decode()
+
+    assert re.search(r'value="second" checked', page)
+    assert not re.search(r'value="main" checked', page)
+
+
 def test_search_before_the_login_is_of_no_use_to_others(served, alice):
     make_dimse_archive(served)
     results = search(Client(), quick="lindqvist")
