@@ -12,6 +12,8 @@ from launcher.criteria import CriteriaError, ForbiddenError, LaunchExtras, Probl
 
 _ASK: Final = "Ask the hub's administrator to allow it in the launch template"
 _DOTS = re.compile(r"/(?:\.|%2e){1,2}(?:/|$|[?#])", re.IGNORECASE)
+# What some servers read as a separator or a dot, or decode twice.
+_DISGUISED = re.compile(r"[^?#]*(?:;|%(?:2[ef5]|5c))", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,8 @@ def _is_below(address: str, base: str) -> bool:
     if _DOTS.search(address) or "\\" in address:
         return False
     root = base.rstrip("/")
+    if _DISGUISED.match(address.removeprefix(root)):
+        return False
     return address == root or address.startswith((f"{root}/", f"{root}?"))
 
 

@@ -266,11 +266,18 @@ def test_links_add_nothing_else(missing):
         "https://weasis.example.org/app/%2e%2E/x",
         "https://weasis.example.org/apple",
         "https://weasis.example.org/app/..\\x",
+        "https://weasis.example.org/app/..%2fx",
+        "https://weasis.example.org/app/a%2Fx",
+        "https://weasis.example.org/app/..%5Cx",
+        "https://weasis.example.org/app/%252e%252e/x",
+        "https://weasis.example.org/app/.%2e;/x",
+        "https://weasis.example.org/app/..;/x",
     ],
 )
 def test_address_of_a_link_stays_below_the_one_allowed(address):
     template = LaunchTemplate(allowed_addresses="https://weasis.example.org/app")
     template.check_extras(LaunchExtras(cdb="https://weasis.example.org/app/a"))
+    template.check_extras(LaunchExtras(cdb="https://weasis.example.org/app/a?b=%2F;"))
 
     with pytest.raises(ForbiddenError):
         template.check_extras(LaunchExtras(cdb=address))
