@@ -15,12 +15,18 @@ from typing import Annotated, Any
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    Field,
     StrictInt,
     StringConstraints,
     WithJsonSchema,
 )
 
-from launcher.identifiers import MAXIMUM_LENGTH, MAXIMUM_NAME, MAXIMUM_TEXT
+from launcher.identifiers import (
+    MAXIMUM_COUNT,
+    MAXIMUM_LENGTH,
+    MAXIMUM_NAME,
+    MAXIMUM_TEXT,
+)
 from launcher.models import Launch
 from launcher.search_forms import MODALITIES, SEXES
 
@@ -113,7 +119,7 @@ def _whole(value: Any) -> Any:
 
 
 # JSON Schema takes 2.0 for an integer, too; neither "2" nor true is one.
-WholeNumber = Annotated[StrictInt, BeforeValidator(_whole)]
+Count = Annotated[StrictInt, Field(ge=1, le=MAXIMUM_COUNT), BeforeValidator(_whole)]
 SearchText = Annotated[str, StringConstraints(max_length=MAXIMUM_LENGTH)]
 Modality = Annotated[str, one_of(MODALITIES)]
 Sex = Annotated[str, one_of(value for value, _ in SEXES)]

@@ -12,10 +12,11 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 from django.conf import settings
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from archives.models import Archive
 from launcher.api_fields import (
+    Count,
     Day,
     DescriptionText,
     Identifier,
@@ -32,11 +33,9 @@ from launcher.api_fields import (
     Sex,
     Slug,
     Uid,
-    WholeNumber,
     one_of,
 )
 from launcher.criteria import MAXIMUM_IDENTIFIERS, MAXIMUM_VALUES
-from launcher.identifiers import MAXIMUM_COUNT
 from launcher.models import ArchiveOutcome
 from launcher.search import AnswerState
 
@@ -105,10 +104,8 @@ class LaunchFilter(Request):
         default=None,
         description="Studies of that day or time and earlier; a day as a whole.",
     )
-    most_recent: WholeNumber | None = Field(
+    most_recent: Count | None = Field(
         default=None,
-        ge=1,
-        le=MAXIMUM_COUNT,
         description="So many of each patient: the newest.",
     )
     patient_name: PersonName = Field(
@@ -185,7 +182,7 @@ class StudyFilters(Request):
 class StudySearch(StudyFilters):
     model_config = ConfigDict(json_schema_extra={"example": {"patient_id": "1CT1"}})
 
-    limit: WholeNumber = StudyFilters.model_fields["limit"]  # type: ignore[assignment]
+    limit: StrictInt = StudyFilters.model_fields["limit"]  # type: ignore[assignment]
 
 
 class LaunchCreated(BaseModel):
