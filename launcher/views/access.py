@@ -64,7 +64,7 @@ def login_first(request: HttpRequest) -> HttpResponse:
 
 
 def page_of(request: HttpRequest) -> str:
-    """The page the visitor is on: a path of our own without a query."""
+    """The page the visitor is on: a path of our own without a query, ``/`` if unknown."""
     if request.htmx:  # type: ignore[attr-defined]
         address = request.htmx.current_url or "/"  # type: ignore[attr-defined]
     elif request.method == "GET":
@@ -72,4 +72,6 @@ def page_of(request: HttpRequest) -> str:
     else:
         address = request.headers.get("Referer", "/")
     is_ours = url_has_allowed_host_and_scheme(address, {request.get_host()})
-    return urlsplit(address).path if is_ours else "/"
+    path = urlsplit(address).path if is_ours else "/"
+    # A second slash would make the next part a host.
+    return "/" if path[1:2] in {"/", "\\"} else path
