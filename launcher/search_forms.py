@@ -220,7 +220,9 @@ class LaunchForm(forms.Form):
     """Studies, or series of one study, and the archives that hold them."""
 
     template = forms.ModelChoiceField(
-        queryset=LaunchTemplate.objects.all(), to_field_name="slug", required=False
+        queryset=LaunchTemplate.objects.select_related("viewer"),
+        to_field_name="slug",
+        required=False,
     )
 
     def __init__(self, *args: Any, archives: ArchiveQuerySet, **options: Any) -> None:
@@ -229,6 +231,11 @@ class LaunchForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or self.cleaned_data
+        template = values.get("template")
+        if template and template.viewer and not template.viewer.is_enabled:
+            raise ValidationError(
+                _("This viewer is disabled. Open the study in another one.")
+            )
         get = self.data.getlist  # type: ignore[attr-defined]
         studies = self._uids(get("study_instance_uid"))
         series = self._uids(get("series_instance_uid"))

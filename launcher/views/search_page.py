@@ -150,7 +150,7 @@ def chips(scope: SearchScope, answers: dict[str, ArchiveAnswer]) -> list[Chip]:
 
 def table_context(scope: SearchScope, rows: Iterable[Row]) -> dict[str, Any]:
     """What ``launcher/_studies.html`` expects."""
-    templates = list(LaunchTemplate.objects.all())
+    templates = list(LaunchTemplate.objects.exclude(viewer__is_enabled=False))
     return {
         "search": scope.search,
         "rows": list(rows),
