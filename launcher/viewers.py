@@ -47,6 +47,7 @@ _IN_AUTHORITY = {"host", "port"}
 _FORBIDDEN_SCHEMES = {
     *("javascript", "data", "file", "vbscript", "blob", "about", "view-source"),
     *("filesystem", "jar", "ms-msdt", "search-ms", "weasis"),
+    *("feed", "mhtml", "shell", "ms-officecmd"),
 }
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?=[^\s])")
 _TOKEN = re.compile(r"\{(?P<name>[^{}]*)\}|(?P<mark>[\[\]|{}])|(?P<text>[^\[\]|{}]+)")
