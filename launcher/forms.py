@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.apps import apps
+from django.conf import settings
 
 from archives.models import Archive, ArchiveQuerySet, Identifier
 from launcher.criteria import CriteriaError, parse
@@ -128,10 +129,18 @@ class LaunchPreviewForm(forms.Form):
         return major, minor, patch
 
 
+LIFETIMES = ((300, "5 minutes"), (60, "1 minute"), (3600, "1 hour"))
+
+
+def lifetimes() -> list[tuple[int, str]]:
+    """What may be chosen, the default first: the hub refuses links that hold longer."""
+    maximum = settings.VIEWERHUB_SIGNED_LINK_LIFETIME
+    shorter = [(seconds, name) for seconds, name in LIFETIMES if seconds <= maximum]
+    return shorter or [(maximum, f"{maximum} seconds")]
+
+
 class UrlBuilderForm(forms.Form):
     """What links are to open, and how."""
-
-    LIFETIMES = ((300, "5 minutes"), (60, "1 minute"), (3600, "1 hour"))
 
     kind = forms.ChoiceField(label="Identifier", choices=Identifier, widget=Select)
     value = forms.CharField(
@@ -164,7 +173,6 @@ class UrlBuilderForm(forms.Form):
     )
     lifetime = forms.TypedChoiceField(
         label="Signature holds",
-        choices=LIFETIMES,
         coerce=int,
         required=False,
         widget=Select,
@@ -183,6 +191,7 @@ class UrlBuilderForm(forms.Form):
         if may_sign:
             signers = ApiClient.objects.active().exclude(signing_secret="")
             self.fields["client"].queryset = signers  # type: ignore[attr-defined]
+            self.fields["lifetime"].choices = lifetimes()  # type: ignore[attr-defined]
         else:
             del self.fields["client"], self.fields["lifetime"]
 

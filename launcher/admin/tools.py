@@ -15,7 +15,7 @@ from django.urls import URLPattern, path
 from archives.fields import SecretUnreadableError
 from archives.models import Archive, ArchiveQuerySet
 from launcher.admin.base import BaseAdmin
-from launcher.forms import LaunchPreviewForm, UrlBuilderForm
+from launcher.forms import LaunchPreviewForm, UrlBuilderForm, lifetimes
 from launcher.launch_preview import (
     LaunchPreview,
     Pasted,
@@ -90,7 +90,13 @@ class LaunchTools(BaseAdmin):
                 links = forms_of(_wanted(form))
             except SecretUnreadableError as error:
                 form.add_error("client", str(error))
+            else:
+                self._log_signing(request, form)
         return self._page(request, "url_builder", "URL builder", form=form, links=links)
+
+    def _log_signing(self, request: HttpRequest, form: UrlBuilderForm) -> None:
+        if client := form.cleaned_data.get("client"):
+            self.log_change(request, client, "Signed a link in the URL builder.")
 
 
 def _archives(request: HttpRequest) -> ArchiveQuerySet:
@@ -116,7 +122,7 @@ def _wanted(form: UrlBuilderForm) -> Wanted:
     signer = None
     if client := data.get("client"):
         secret = client.signing_secret
-        lifetime = data["lifetime"] or UrlBuilderForm.LIFETIMES[0][0]
+        lifetime = data["lifetime"] or lifetimes()[0][0]
         signer = Signer(client=client.slug, secret=secret, lifetime=lifetime)
     return Wanted(
         hub_url=settings.VIEWERHUB_PUBLIC_URL,

@@ -7,6 +7,7 @@ from html import unescape
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
@@ -446,6 +447,25 @@ def test_link_is_signed_for_a_client(admin_client, hub):
     link = read(address.path, address.query)
     verify(link, secret="a secret of its own", now=link.expires - 10, lifetime=3600)
     assert link.client == client.slug
+    entry = LogEntry.objects.get()
+    assert entry.get_edited_object() == client
+    assert "Signed a link" in entry.get_change_message()
+
+
+@pytest.mark.parametrize(
+    ("maximum", "offered"), [(300, [300, 60]), (3600, [300, 60, 3600]), (30, [30])]
+)
+def test_signature_holds_no_longer_than_the_hub_allows(
+    admin_client, hub, settings, maximum, offered
+):
+    settings.VIEWERHUB_SIGNED_LINK_LIFETIME = maximum
+    client, _ = make_api_client(signing_secret="a secret of its own")
+
+    form = admin_client.get(BUILDER).context["form"]
+    refused = build(admin_client, client=client.slug, lifetime=maximum + 3600)
+
+    assert [seconds for seconds, _ in form.fields["lifetime"].choices] == offered
+    assert list(refused.context["form"].errors) == ["lifetime"]
 
 
 def test_signing_needs_the_right_to_change_clients(hub):
