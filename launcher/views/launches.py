@@ -169,12 +169,7 @@ def launch_retry(request: HttpRequest, launch_id: UUID) -> HttpResponse:
     """A new launch of the same selection, of the archives the user may still use."""
     launch = _visible_launch(request, launch_id)
     if launch.build.uploaded_manifest:
-        user = request.user if isinstance(request.user, User) else None
-        template = launch.template or LaunchTemplate.objects.default()
-        again = services.start_uploaded(
-            launch.build.uploaded_manifest, template=template, user=user
-        )
-        return _started(request, again)
+        return _upload_again(request, launch)
     usable = Archive.objects.usable_by(request.user)
     archives = list(usable.filter(pk__in=launch.build.archives.values("pk")))
     if not archives:
@@ -184,6 +179,24 @@ def launch_retry(request: HttpRequest, launch_id: UUID) -> HttpResponse:
         )
         return _problem(request, message, status=403)
     return _start(request, launch.build.get_selection(), archives, launch.template)
+
+
+def _upload_again(request: HttpRequest, launch: Launch) -> HttpResponse:
+    """Only for its own user: no archive's rights stand between others and its images."""
+    user = request.user if isinstance(request.user, User) else None
+    if user is None or launch.user_id != user.pk:
+        message = _("Only who opened this can open it again.")
+        return _problem(request, message, status=403)
+    if launch.state == Launch.State.REVOKED:
+        message = _(
+            "This launch was revoked. Open it from the system it came from again."
+        )
+        return _problem(request, message, status=403)
+    template = launch.template or LaunchTemplate.objects.default()
+    again = services.start_uploaded(
+        launch.build.uploaded_manifest, template=template, user=user
+    )
+    return _started(request, again)
 
 
 @member_required

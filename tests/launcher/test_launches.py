@@ -3,7 +3,7 @@ from datetime import timedelta
 from html import unescape
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -91,6 +91,54 @@ def test_uploaded_manifest_is_opened_again(client, alice):
     assert Launch.objects.count() == 2
     again = Launch.objects.exclude(pk=launch.pk).get()
     assert again.build.uploaded_manifest == manifest
+
+
+@pytest.fixture
+def staff():
+    """A client of somebody who may view the launches of all."""
+    user = User.objects.create_user("staff", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_launch"))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def test_uploaded_manifest_of_others_is_not_opened(staff, alice):
+    template = LaunchTemplate.objects.default()
+    owned = services.start_uploaded("<manifest/>", template=template, user=alice)
+    nobodys = services.start_uploaded("<manifest/>", template=template)
+
+    for started in (owned, nobodys):
+        answer = staff.post(f"/launch/{started.launch.pk}/retry/")
+        assert answer.status_code == 403
+        assert "Only who opened this" in text_of(answer)
+
+    assert Launch.objects.count() == 2
+
+
+def test_uploaded_manifest_that_was_revoked_is_not_opened_again(client, alice):
+    template = LaunchTemplate.objects.default()
+    started = services.start_uploaded("<manifest/>", template=template, user=alice)
+    started.launch.revoke()
+
+    answer = client.post(f"/launch/{started.launch.pk}/retry/")
+
+    assert answer.status_code == 403
+    assert "was revoked" in text_of(answer)
+    assert Launch.objects.count() == 1
+
+
+def test_page_of_a_launch_names_the_patient_to_its_own_user_alone(client, staff, alice):
+    launch = make_launch([make_dimse_archive()], user=alice).launch
+    launch.build.label = "Lindqvist, CT"
+    launch.build.save()
+    paths = [f"/launch/{launch.pk}/", f"/launch/{launch.pk}/state/"]
+
+    assert "Lindqvist" in text_of(client.get(paths[0]))
+    for path in paths:
+        answer = staff.get(path)
+        assert answer.status_code == 200
+        assert "Lindqvist" not in text_of(answer)
 
 
 def test_button_answers_with_progress_and_the_address_for_weasis(client, alice):
