@@ -21,6 +21,8 @@ from archives.errors import (
     InstanceNotFoundError,
 )
 from tests.hostile import (
+    SHORT_ANSWER,
+    SHORT_ASSOCIATION,
     Behaviour,
     EndOfAssociationError,
     Hostile,
@@ -115,7 +117,7 @@ def test_an_acceptance_that_stops_half_way_is_given_up(cut):
         await peer.send(acceptance(await peer.requested())[:cut])
 
     with pytest.raises(ArchiveUnavailableError, match=r"association within 0\.3 s"):
-        run(behave, search)
+        run(behave, search, deadlines=SHORT_ASSOCIATION)
 
 
 def test_silence_after_the_connection_is_given_up():
@@ -123,7 +125,7 @@ def test_silence_after_the_connection_is_given_up():
         await peer.requested()
 
     with pytest.raises(ArchiveUnavailableError, match="whether it expects TLS"):
-        run(behave, search)
+        run(behave, search, deadlines=SHORT_ASSOCIATION)
 
 
 def test_a_connection_closed_at_once_says_what_to_check():
@@ -365,7 +367,7 @@ def test_silence_is_given_up(sent):
             await search(client, archive)
         return await archive.ends.get()
 
-    assert run(queried(respond), action) == "aborted"
+    assert run(queried(respond), action, deadlines=SHORT_ANSWER) == "aborted"
 
 
 def test_answers_that_drip_end_at_the_total_deadline():
@@ -374,7 +376,7 @@ def test_answers_that_drip_end_at_the_total_deadline():
             await peer.send(p_data(*answer(request, STUDIES[0])))
             await asyncio.sleep(0.02)
 
-    deadlines = Deadlines(connect=1, association=1, first_answer=0.2, total=0.5)
+    deadlines = Deadlines(total=0.5)
 
     with pytest.raises(ArchiveUnavailableError, match=r"did not finish within 0\.5 s"):
         run(queried(respond), search, deadlines=deadlines)
@@ -589,8 +591,10 @@ def test_a_truncated_object_is_never_taken_for_whole(end, sent):
         elif end == "next":
             await peer.send(p_data(stored(peer, request)))
 
+    deadlines = SHORT_ANSWER if end == "silence" else Deadlines()
+
     with pytest.raises(ArchiveError, match="Hostile"):
-        run(serving(send), retrieve)
+        run(serving(send), retrieve, deadlines=deadlines)
 
 
 @pytest.mark.parametrize(
@@ -667,7 +671,7 @@ def test_an_archive_waits_for_a_slow_consumer():
                 size += len(one)
         return held, size
 
-    held, size = run(serving(send), action)
+    held, size = run(serving(send), action, deadlines=SHORT_ANSWER)
 
     assert held < 500
     assert size > 1000 * len(piece)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from archives.clients.base import Deadlines
 from archives.clients.dimse import DimseClient
 from archives.clients.image_cache import ImageCache
 from archives.clients.pool import close_connections
@@ -90,11 +91,10 @@ class Archive:
         return True  # "stalls"
 
 
-async def image(archive: Hostile, cache: ImageCache, number: int) -> int:
+async def image(archive: Hostile, number: int, **options: Any) -> int:
     """The length of what came whole."""
-    endpoint = archive.endpoint(image_cache=cache)
     async with (
-        DimseClient(endpoint) as client,
+        DimseClient(archive.endpoint(**options)) as client,
         client.retrieve_instance(identifier(number)) as stream,
     ):
         content = b"".join([piece async for piece in stream])
@@ -105,13 +105,19 @@ async def image(archive: Hostile, cache: ImageCache, number: int) -> int:
 def load(archive: Archive, cache: ImageCache) -> list[Any]:
     """Images 1 to 4 asked for together, after them 5 and 3; lengths or errors."""
 
+    is_silent = archive.fail == "stalls"
+    options = {
+        "image_cache": cache,
+        "deadlines": Deadlines(first_answer=1.0) if is_silent else Deadlines(),
+    }
+
     async def main() -> list[Any]:
         async with hostile(archive) as server:
             try:
-                together = [image(server, cache, number) for number in (1, 2, 3, 4)]
+                together = [image(server, number, **options) for number in (1, 2, 3, 4)]
                 results = await asyncio.gather(*together, return_exceptions=True)
                 for number in (5, 3):
-                    results.append(await image(server, cache, number))
+                    results.append(await image(server, number, **options))
                 return results
             finally:
                 await close_connections()
