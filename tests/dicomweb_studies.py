@@ -21,7 +21,7 @@ from archives.entities import (
 )
 from tests.dicomweb_server import Behaviour, DicomWebServer
 
-IMPATIENT = Deadlines(connect=0.5, first_answer=0.2)
+IMPATIENT = Deadlines(first_answer=0.3)  # for tests of silence
 
 
 def make_study(

@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from archives.clients.base import TlsSettings
+from archives.clients.base import Deadlines, TlsSettings
 from archives.clients.tls import client_context, explain
 from archives.entities import StudyQuery
 from archives.errors import ArchiveRefusedError, ArchiveUnavailableError
-from tests.dicomweb_studies import IMPATIENT, make_study, serving
+from tests.dicomweb_studies import make_study, serving
 
 NOW = datetime.now(UTC)
 Pair = tuple[str, str]
@@ -177,18 +177,19 @@ def test_a_client_certificate_of_another_authority_is_the_reason(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("answer", "kind", "words"),
+    ("answer", "connect", "kind", "words"),
     [
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", ArchiveRefusedError, "not speak TLS"),
-        (b"", ArchiveUnavailableError, "can't be reached in time"),
+        (b"HTTP/1.1 400 Bad\r\n\r\n", 5.0, ArchiveRefusedError, "not speak TLS"),
+        (b"", 0.5, ArchiveUnavailableError, "can't be reached in time"),
     ],
 )
-def test_a_server_without_tls_is_told_from_others(answer, kind, words):
+def test_a_server_without_tls_is_told_from_others(answer, connect, kind, words):
     async def main() -> None:
         async with serving(make_study()) as (_, server):
             server.greeting = answer
             url = server.url.replace("http:", "https:")
-            options = {"url": url, "tls": TRUSTED, "deadlines": IMPATIENT}
+            deadlines = Deadlines(connect=connect)
+            options = {"url": url, "tls": TRUSTED, "deadlines": deadlines}
             async with serving(endpoint=options) as (client, _):
                 await client.find_studies(StudyQuery())
 
