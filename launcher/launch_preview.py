@@ -15,7 +15,6 @@ from archives.entities import Study
 from archives.errors import ArchiveError
 from archives.models import Archive
 from launcher import background, delivery, weasis
-from launcher.callers import Caller
 from launcher.collect import ArchivePlan, BuildPlan, ask
 from launcher.criteria import (
     PATIENT_ID,
@@ -25,10 +24,11 @@ from launcher.criteria import (
     Problem,
 )
 from launcher.identifiers import unique_identifier
-from launcher.judging import Judged, LaunchRequest, Question, judge, routed
-from launcher.lookup import Lookup
+from launcher.launching.callers import Caller
+from launcher.launching.judging import Judged, LaunchRequest, Question, judge, routed
+from launcher.launching.lookup import Lookup
+from launcher.launching.refusals import RefusedError
 from launcher.models import ArchiveOutcome, LaunchTemplate, Viewer
-from launcher.refusals import RefusedError
 from launcher.retrieval import Version
 from launcher.starting import Start
 from launcher.store import Answer, Collected

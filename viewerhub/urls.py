@@ -4,7 +4,7 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
-from launcher.api import api
+from launcher.api.endpoints import api
 from viewerhub import operations
 
 # The admin's own login form knows neither second factors nor rate limits.

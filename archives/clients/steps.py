@@ -100,5 +100,5 @@ def _readable(difference: timedelta) -> str:
     if seconds < 120:
         return f"{seconds} seconds"
     if seconds < 7200:
-        return f"{seconds // 60} minutes"
-    return f"{seconds // 3600:,} hours"
+        return f"{round(seconds / 60)} minutes"
+    return f"{round(seconds / 3600):,} hours"

@@ -11,8 +11,8 @@ from redis.exceptions import RedisError
 from archives.clients import Endpoint
 from archives.errors import ArchiveError
 from archives.models import Archive
-from launcher.callers import bearer_token
 from launcher.gateway.contents import Contents, contents_of
+from launcher.launching.callers import bearer_token
 from launcher.models import Launch
 from launcher.tokens import digest
 

@@ -12,8 +12,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from archives.entities import Study
-from launcher.person_names import NameGroup, name_groups
-from launcher.search_criteria import read_date
+from launcher.search.criteria import read_date
+from launcher.search.person_names import NameGroup, name_groups
 
 register = template.Library()
 

@@ -10,11 +10,11 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
 from launcher import signed_links
-from launcher.callers import Caller, caller_of
 from launcher.criteria import CriteriaError, Problem
-from launcher.judging import LaunchRequest
-from launcher.links import caller_of_link
-from launcher.refusals import RefusedError, UnknownCallerError
+from launcher.launching.callers import Caller, caller_of
+from launcher.launching.judging import LaunchRequest
+from launcher.launching.links import caller_of_link
+from launcher.launching.refusals import RefusedError, UnknownCallerError
 
 # More than a browser sends; what is beyond is refused before it is parsed.
 MAXIMUM_PARAMETERS: Final = 20_000

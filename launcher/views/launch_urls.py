@@ -8,15 +8,15 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_http_methods
 
-from launcher import pending_launches
-from launcher.callers import caller_of
 from launcher.criteria import Problem
-from launcher.judging import LaunchRequest, judge
-from launcher.launching import launch
+from launcher.launching import pending_launches
+from launcher.launching.callers import caller_of
+from launcher.launching.judging import LaunchRequest, judge
+from launcher.launching.launch import launch
+from launcher.launching.refusals import RefusedError
+from launcher.launching.uploading import launch_upload
 from launcher.manifest.upload import MAXIMUM_UPLOAD
-from launcher.refusals import RefusedError
 from launcher.services import StartedLaunch
-from launcher.uploading import launch_upload
 from launcher.views.access import login_first
 from launcher.views.launch_requests import (
     address_of,

@@ -18,11 +18,12 @@ from django_htmx.http import HTMX_STOP_POLLING
 
 from archives.entities import Selection
 from archives.models import Archive
-from launcher import search_store, services
+from launcher import services
 from launcher.criteria import CriteriaError
 from launcher.models import Launch, LaunchTemplate
-from launcher.search import merge, patient_key
-from launcher.search_forms import LaunchForm
+from launcher.search import store as search_store
+from launcher.search.asking import merge, patient_key
+from launcher.search.forms import LaunchForm
 from launcher.views.access import member_required
 from launcher.views.progress import state_context
 from launcher.views.responses import ViewerRedirect

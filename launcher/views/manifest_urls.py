@@ -11,8 +11,8 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_http_methods
 
-from launcher.judging import LaunchRequest, judge
-from launcher.launching import launch
+from launcher.launching.judging import LaunchRequest, judge
+from launcher.launching.launch import launch
 from launcher.views.launch_requests import query_of, read_request
 from launcher.views.manifests import XML, manifest_detail
 from launcher.views.refusals import refusals_answered

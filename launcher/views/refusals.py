@@ -17,12 +17,13 @@ from django.urls import reverse
 from redis.exceptions import RedisError
 
 from archives.fields import SecretUnreadableError
-from launcher import pending_launches, signed_links
+from launcher import signed_links
 from launcher.criteria import CriteriaError, ForbiddenError, Problem
 from launcher.iid import UnsatisfiableError
-from launcher.pending_launches import PendingLaunch
+from launcher.launching import pending_launches
+from launcher.launching.pending_launches import PendingLaunch
+from launcher.launching.refusals import RefusedError, UnknownCallerError
 from launcher.problems import problem_response
-from launcher.refusals import RefusedError, UnknownCallerError
 from launcher.services import QueueUnavailableError
 from launcher.views.access import private
 

@@ -17,10 +17,11 @@ from django.views.decorators.http import require_GET, require_safe
 from archives.entities import Series, StudyQuery
 from archives.errors import ArchiveError
 from archives.models import Archive
-from launcher import search, search_store
-from launcher.search import ArchiveAnswer
-from launcher.search_forms import StudySearchForm
-from launcher.search_store import StoredSearch
+from launcher.search import asking
+from launcher.search import store as search_store
+from launcher.search.asking import ArchiveAnswer
+from launcher.search.forms import StudySearchForm
+from launcher.search.store import StoredSearch
 from launcher.views.access import member_required
 from launcher.views.search_page import (
     Chip,
@@ -186,7 +187,7 @@ def _expired(request: HttpRequest) -> HttpResponse:
 
 async def _ask(stored: StoredSearch, archive: Archive) -> ArchiveAnswer:
     queries = stored.criteria.queries(settings.VIEWERHUB_SEARCH_LIMIT)
-    answer = await search.ask_archive(archive, queries)
+    answer = await asking.ask_archive(archive, queries)
     await sync_to_async(search_store.save_answer)(stored, archive.slug, answer)
     return answer
 
@@ -198,7 +199,7 @@ async def _details(row: Row) -> tuple[tuple[Series, ...], int | None, str]:
         others = asyncio.create_task(_other_studies(archive, row))
         try:
             uid = row.found.study.study_instance_uid
-            series = await search.series_of(archive.endpoint(), uid)
+            series = await asking.series_of(archive.endpoint(), uid)
         except ArchiveError as error:
             others.cancel()
             message = message or str(error)
@@ -222,7 +223,7 @@ async def _other_studies(archive: Archive, row: Row) -> int | None:
         issuer_of_patient_id=patient.issuer_of_patient_id.strip(),
         limit=OTHER_STUDIES_LIMIT,
     )
-    answer = await search.ask_archive(archive, [query])
+    answer = await asking.ask_archive(archive, [query])
     if not answer.is_answered:
         return None
     uids = {one.study_instance_uid for one in answer.studies}

@@ -10,12 +10,13 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 
 from archives.models import Archive
-from launcher import search, search_store
 from launcher.models import Launch, LaunchTemplate
-from launcher.search import ArchiveAnswer, FoundStudy
-from launcher.search_criteria import recognise
-from launcher.search_forms import ANY, RANGE, StudySearchForm, initial
-from launcher.search_store import StoredSearch
+from launcher.search import asking
+from launcher.search import store as search_store
+from launcher.search.asking import ArchiveAnswer, FoundStudy
+from launcher.search.criteria import recognise
+from launcher.search.forms import ANY, RANGE, StudySearchForm, initial
+from launcher.search.store import StoredSearch
 
 RECENT_LAUNCHES: Final = 5
 NAMED_ADMINISTRATORS: Final = 3
@@ -61,7 +62,7 @@ class SearchScope:
         """The merged studies, newest first; those that ``only`` this archive has part in."""
         return tuple(
             self._row(found)
-            for found in search.merge(answers)
+            for found in asking.merge(answers)
             if not only or only in found.archives
         )
 
@@ -74,7 +75,7 @@ class SearchScope:
             found=found,
             archives=named(found.archives),
             other_patients=named(found.other_patients),
-            patient_key=search.patient_key(found.study.patient),
+            patient_key=asking.patient_key(found.study.patient),
             sort_key=_text_key(found),
         )
 
@@ -85,8 +86,8 @@ class SearchScope:
 
 
 def _text_key(found: FoundStudy) -> str:
-    """The order of ``search.sort_key`` as a text: greater is further up."""
-    day, clock, uid = search.sort_key(found)
+    """The order of ``asking.sort_key`` as a text: greater is further up."""
+    day, clock, uid = asking.sort_key(found)
     return f"{-day:08d}{-clock:06d}{uid}"
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from launcher.api import api
+from launcher.api.endpoints import api
 from tests.factories import make_api_client, make_dimse_archive
 
 pytestmark = [

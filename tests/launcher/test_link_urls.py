@@ -11,9 +11,10 @@ import pytest
 from django.core.cache import cache
 from django.test import Client
 
-from launcher import links, signed_links
+from launcher import signed_links
+from launcher.launching import links
+from launcher.launching.refusals import RefusedError
 from launcher.models import Launch
-from launcher.refusals import RefusedError
 from tests.factories import make_api_client, make_dimse_archive
 
 pytestmark = [

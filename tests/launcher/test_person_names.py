@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.person_names import (
+from launcher.search.person_names import (
     NameGroup,
     fold,
     name_groups,

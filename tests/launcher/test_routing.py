@@ -5,8 +5,8 @@ from django.contrib.auth.models import AnonymousUser, Group, User
 from django.core.exceptions import ValidationError
 
 from archives.entities import Selection, Study
-from launcher import routing
 from launcher.criteria import CriteriaError
+from launcher.launching import routing
 from launcher.models import LaunchTemplate, Viewer, ViewerRule
 from launcher.viewer_presets import PRESETS
 from launcher.weasis import NotCarriableError

@@ -9,7 +9,7 @@ from archives.clients import DimseEndpoint, Endpoint
 from archives.embedded import EmbeddedArchive
 from archives.entities import Patient, Study, StudyQuery
 from archives.errors import ArchiveRefusedError, ArchiveUnavailableError
-from launcher.search import (
+from launcher.search.asking import (
     AnswerState,
     ArchiveAnswer,
     ask,
@@ -19,7 +19,7 @@ from launcher.search import (
     series_of,
     sort_key,
 )
-from launcher.search_criteria import SearchCriteria
+from launcher.search.criteria import SearchCriteria
 from tests.environment import free_port
 from tests.servers import Choosy, Failing, IgnoresKeys, Limited, Slow
 

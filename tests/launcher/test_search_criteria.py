@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archives.entities import Patient, Study, StudyQuery
-from launcher.search_criteria import (
+from launcher.search.criteria import (
     MAXIMUM_DAYS,
     Recognised,
     SearchCriteria,

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from archives.embedded import EmbeddedArchive
 from archives.models import Archive
-from launcher import search_store
+from launcher.search import store as search_store
 from tests.factories import make_dimse_archive
 from tests.servers import IgnoresKeys, Limited
 

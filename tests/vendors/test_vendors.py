@@ -34,8 +34,8 @@ from archives.errors import ArchiveError
 from archives.models import Archive
 from archives.presets import DIMSE, PRESETS
 from archives.verification import verify
-from launcher.search import ArchiveAnswer, ask_archive
-from launcher.search_criteria import SearchCriteria
+from launcher.search.asking import ArchiveAnswer, ask_archive
+from launcher.search.criteria import SearchCriteria
 from launcher.tasks import build_manifest
 from tests.asgi import serve_hub
 from tests.dicomweb_studies import instances_in, instances_of

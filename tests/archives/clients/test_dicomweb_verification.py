@@ -99,7 +99,7 @@ def test_verify_warns_of_a_certificate_that_ends_soon(tmp_path):
     ("hours", "words"),
     [
         (0, "agrees"),
-        (2.5, "2 hours ahead"),
+        (2.4, "2 hours ahead"),
         (-3, "3 hours behind"),
         (-0.1, "6 minutes behind"),
     ],

@@ -15,15 +15,7 @@ from typing import Final
 from django.utils import timezone
 
 from archives.models import Archive
-from launcher import iid, routing
-from launcher.authors import Parameters, author_of, decrypted
-from launcher.callers import (
-    Caller,
-    archives_allowing,
-    archives_named,
-    kinds_of,
-    template_named,
-)
+from launcher import iid
 from launcher.criteria import (
     LEGACY,
     LOWER,
@@ -34,10 +26,19 @@ from launcher.criteria import (
     parse,
 )
 from launcher.iid import IidRequest, UnsatisfiableError
-from launcher.lookup import Lookup
+from launcher.launching import routing
+from launcher.launching.authors import Parameters, author_of, decrypted
+from launcher.launching.callers import (
+    Caller,
+    archives_allowing,
+    archives_named,
+    kinds_of,
+    template_named,
+)
+from launcher.launching.lookup import Lookup
+from launcher.launching.refusals import Findings
+from launcher.launching.routing import Route
 from launcher.models import ApiClient, DateMeaning, LaunchTemplate, Viewer
-from launcher.refusals import Findings
-from launcher.routing import Route
 
 _FOR_VIEWERS: Final = frozenset(("viewer", "user", "host", "pro", "arg", "cdb", "wcfg"))
 

@@ -9,8 +9,8 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.core.validators import slug_re
 
 from archives.models import Archive
-from launcher.callers import template_named
 from launcher.criteria import CriteriaError, Problem
+from launcher.launching.callers import template_named
 from launcher.models import LaunchTemplate, Viewer, ViewerRule
 from launcher.models.viewers import WEASIS
 

@@ -19,10 +19,10 @@ from ninja import Header, Query
 from ninja.errors import AuthorizationError
 from ninja.security import HttpBearer
 
-from launcher import callers
-from launcher.api_documentation import DocumentedApi
-from launcher.api_errors import handle_errors, refusals
-from launcher.api_schemas import (
+from launcher.api.documentation import DocumentedApi
+from launcher.api.errors import handle_errors, refusals
+from launcher.api.idempotency import run_once
+from launcher.api.schemas import (
     ArchiveList,
     LaunchArchive,
     LaunchCreated,
@@ -33,17 +33,17 @@ from launcher.api_schemas import (
     StudySearch,
     StudySearchResult,
 )
-from launcher.api_selection import read_selection
-from launcher.api_studies import search_studies
-from launcher.callers import (
+from launcher.api.selection import read_selection
+from launcher.api.studies import search_studies
+from launcher.criteria import CriteriaError, Problem
+from launcher.launching import callers
+from launcher.launching.callers import (
     Caller,
     archives_allowing,
     archives_named,
     kinds_of,
     template_named,
 )
-from launcher.criteria import CriteriaError, Problem
-from launcher.idempotency import run_once
 from launcher.models import ApiClient, Launch
 from launcher.services import ArchiveProgress, progress_of, start_launch
 

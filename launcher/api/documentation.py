@@ -12,9 +12,9 @@ from django.urls import URLPattern, URLResolver
 from ninja import NinjaAPI, Swagger
 from ninja.openapi.schema import REF_TEMPLATE, OpenAPISchema
 
-from launcher.api_errors import refuse_methods, unauthenticated
-from launcher.api_schemas import ProblemDetails
-from launcher.callers import authenticate, bearer_token, is_trusted
+from launcher.api.errors import refuse_methods, unauthenticated
+from launcher.api.schemas import ProblemDetails
+from launcher.launching.callers import authenticate, bearer_token, is_trusted
 
 DESCRIPTION: Final = """\
 Open studies in Weasis from a RIS, an EMR or a script, and search the hub's archives.

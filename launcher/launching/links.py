@@ -9,10 +9,10 @@ from django.conf import settings
 from django.core.cache import cache
 
 from launcher import signed_links
-from launcher.callers import Caller, touch
 from launcher.criteria import Problem
+from launcher.launching.callers import Caller, touch
+from launcher.launching.refusals import RefusedError
 from launcher.models import ApiClient
-from launcher.refusals import RefusedError
 from launcher.signed_links import LinkError, SignedLink
 
 

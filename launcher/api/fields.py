@@ -28,7 +28,7 @@ from launcher.identifiers import (
     MAXIMUM_TEXT,
 )
 from launcher.models import Launch
-from launcher.search_forms import MODALITIES, SEXES
+from launcher.search.forms import MODALITIES, SEXES
 
 _UID = r"[0-9]+(\.[0-9]+)*"
 _NOT_IN_IDENTIFIERS = r"\u0000-\u001f\u007f-\u009f\u2028\u2029\\*?"

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Final
 
 from archives.entities import Study, StudyQuery
-from launcher.person_names import (
+from launcher.search.person_names import (
     fold,
     name_key,
     name_matches,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from launcher import links
-from launcher.authors import Parameters
-from launcher.callers import Caller, template_named
 from launcher.criteria import CriteriaError, LaunchExtras, Problem, parse
+from launcher.launching import links
+from launcher.launching.authors import Parameters
+from launcher.launching.callers import Caller, template_named
+from launcher.launching.refusals import Findings
 from launcher.manifest import ManifestError, check_upload
 from launcher.models import LaunchTemplate
-from launcher.refusals import Findings
 from launcher.services import StartedLaunch, start_uploaded
 
 

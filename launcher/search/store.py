@@ -18,8 +18,8 @@ from django.core.cache import cache
 from django.utils import timezone
 
 from archives.entities import Patient, Study
-from launcher.search import AnswerState, ArchiveAnswer
-from launcher.search_criteria import SearchCriteria
+from launcher.search.asking import AnswerState, ArchiveAnswer
+from launcher.search.criteria import SearchCriteria
 
 # How long an answer is shown again without asking; a search started before the login
 # waits for its user this long (seconds).

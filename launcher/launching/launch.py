@@ -1,4 +1,4 @@
-"""From a request to launch to the address of a viewer. Nothing in here knows of HTTP.
+"""Carries out a request to launch, once it was judged.
 
 Archives are asked only where the viewer can't be started without: to verify that there
 is a study, for a rule that depends on modalities, or for a viewer whose address needs
@@ -14,13 +14,13 @@ from asgiref.sync import async_to_sync
 
 from archives.entities import Study
 from archives.models import Archive
-from launcher import links
-from launcher.callers import template_named
 from launcher.criteria import Problem
-from launcher.judging import Judged, LaunchRequest, Question, judge, routed
-from launcher.lookup import Lookup, find_now
+from launcher.launching import links
+from launcher.launching.callers import template_named
+from launcher.launching.judging import Judged, LaunchRequest, Question, judge, routed
+from launcher.launching.lookup import Lookup, find_now
+from launcher.launching.refusals import RefusedError
 from launcher.models import Launch
-from launcher.refusals import RefusedError
 from launcher.services import QueueUnavailableError, StartedLaunch, start_launch
 
 _NOT_FOUND: Final = (

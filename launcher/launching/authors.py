@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from django.core.validators import slug_re
 
 from launcher import legacy_encryption
-from launcher.callers import Caller
 from launcher.criteria import IDENTIFIERS, CriteriaError, Problem
+from launcher.launching.callers import Caller
+from launcher.launching.refusals import RefusedError
 from launcher.legacy_encryption import DecryptionError
 from launcher.models import ApiClient
-from launcher.refusals import RefusedError
 
 Parameters = Sequence[tuple[str, str]]
 

@@ -14,8 +14,8 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from redis.exceptions import RedisError
 
+from launcher.api.idempotency import IdempotencyError
 from launcher.criteria import CriteriaError, ForbiddenError, Problem
-from launcher.idempotency import IdempotencyError
 from launcher.problems import CONTENT_TYPE, problem_response
 from launcher.services import QueueUnavailableError
 

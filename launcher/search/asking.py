@@ -19,7 +19,7 @@ from archives.entities import (
     StudyQuery,
 )
 from archives.errors import ArchiveError, ArchiveRefusedError, ArchiveUnavailableError
-from launcher.search_criteria import satisfies, spellings
+from launcher.search.criteria import satisfies, spellings
 
 # Seconds the search page waits for one archive.
 DEADLINE: Final = 15.0

@@ -15,7 +15,7 @@ from django.conf import settings
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from archives.models import Archive
-from launcher.api_fields import (
+from launcher.api.fields import (
     Count,
     Day,
     DescriptionText,
@@ -37,7 +37,7 @@ from launcher.api_fields import (
 )
 from launcher.criteria import MAXIMUM_IDENTIFIERS, MAXIMUM_VALUES
 from launcher.models import ArchiveOutcome
-from launcher.search import AnswerState
+from launcher.search.asking import AnswerState
 
 ASKING: Final = "asking"
 MAXIMUM_CHOICES: Final = 100

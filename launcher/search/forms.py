@@ -17,7 +17,7 @@ from archives.models import Archive, ArchiveQuerySet
 from launcher.criteria import MAXIMUM_IDENTIFIERS
 from launcher.identifiers import unique_identifier
 from launcher.models import LaunchTemplate
-from launcher.search_criteria import (
+from launcher.search.criteria import (
     MAXIMUM_DAYS,
     MINIMUM_CHARACTERS,
     Recognised,

@@ -15,7 +15,7 @@ from archives.entities import (
     SeriesIdentifier,
     StudyFilter,
 )
-from launcher.api_schemas import IDENTIFIERS, LaunchFilter, LaunchRequest
+from launcher.api.schemas import IDENTIFIERS, LaunchFilter, LaunchRequest
 from launcher.criteria import MAXIMUM_IDENTIFIERS, Problem
 from launcher.dates import read_birth_date, read_period
 from launcher.identifiers import (

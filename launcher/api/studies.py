@@ -8,19 +8,19 @@ from dataclasses import asdict
 from asgiref.sync import sync_to_async
 
 from archives.models import Archive
-from launcher import search
-from launcher.api_schemas import (
+from launcher.api.schemas import (
     FoundPatient,
     FoundStudy,
     SearchedArchive,
     StudyFilters,
     StudySearchResult,
 )
-from launcher.callers import Caller, archives_named
 from launcher.criteria import CriteriaError, Problem
-from launcher.search import ArchiveAnswer
-from launcher.search_criteria import SearchCriteria
-from launcher.search_forms import StudySearchForm
+from launcher.launching.callers import Caller, archives_named
+from launcher.search import asking
+from launcher.search.asking import ArchiveAnswer
+from launcher.search.criteria import SearchCriteria
+from launcher.search.forms import StudySearchForm
 
 
 async def search_studies(filters: StudyFilters, caller: Caller) -> StudySearchResult:
@@ -31,10 +31,10 @@ async def search_studies(filters: StudyFilters, caller: Caller) -> StudySearchRe
     criteria, archives = await sync_to_async(_check)(filters, caller)
     queries = criteria.queries(filters.limit)
     answered = await asyncio.gather(
-        *(search.ask_archive(one, queries) for one in archives)
+        *(asking.ask_archive(one, queries) for one in archives)
     )
     answers = {one.slug: answer for one, answer in zip(archives, answered, strict=True)}
-    found = search.merge(answers)
+    found = asking.merge(answers)
     has_more = any(answer.has_more for answer in answered)
     return StudySearchResult(
         studies=[_study(one) for one in found[: filters.limit]],
@@ -65,7 +65,7 @@ def _check(
     return form.criteria(), archives
 
 
-def _study(found: search.FoundStudy) -> FoundStudy:
+def _study(found: asking.FoundStudy) -> FoundStudy:
     values = asdict(found.study)
     del values["series"]
     return FoundStudy(
