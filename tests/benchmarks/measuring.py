@@ -9,18 +9,11 @@ from statistics import median
 REPEATS = 15
 
 
-def medians(
-    measures: Mapping[str, Callable[[], object]], every: Mapping[str, int] | None = None
-) -> dict[str, float]:
-    """Milliseconds of each, after one run of each that does not count.
-
-    What takes long may be measured in some rounds only: ``every`` says in each n-th.
-    """
+def medians(measures: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Milliseconds of each, after one run of each that does not count."""
     times: dict[str, list[float]] = {name: [] for name in measures}
     for number in range(REPEATS + 1):
         for name, measure in measures.items():
-            if number % (every or {}).get(name, 1) and number:
-                continue
             started = time.perf_counter()
             measure()
             if number:
