@@ -7,21 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
 import httpx2
 
-from archives.clients.authentication import authorizer_of
 from archives.clients.base import DicomWebEndpoint
 from archives.clients.http_failures import raise_for_status, translated_errors
-from archives.clients.http_transport import PinnedTransport
-from archives.clients.pool import on_close
-from archives.clients.tls import client_context
+from archives.clients.http_pool import pool_of
 from archives.errors import (
     ArchiveResponseError,
     ArchiveUnavailableError,
@@ -29,7 +24,6 @@ from archives.errors import (
 
 MAXIMUM_REDIRECTS: Final = 3
 MAXIMUM_PIECE: Final = 128 * 1024
-KEEP_ALIVE_SECONDS: Final = 60.0
 
 # They log every URL, and the keys of a search are patient data.
 for _name in ("httpx2", "httpcore2"):
@@ -107,7 +101,7 @@ class HttpSession:
 
     async def log_in(self) -> None:
         """Have a token for the requests to come, where they need one."""
-        await _pool_of(self.endpoint).authorizer.headers(self.endpoint.url)
+        await pool_of(self.endpoint).authorizer.headers(self.endpoint.url)
 
     @asynccontextmanager
     async def deadline(self) -> AsyncIterator[None]:
@@ -127,18 +121,20 @@ class HttpSession:
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         """Wait until fewer than ``maximum_connections`` requests are under way."""
-        turns = _pool_of(self.endpoint).turns
-        try:
-            async with asyncio.timeout(self.endpoint.deadlines.total):
-                await turns.acquire()
-        except TimeoutError as error:
-            raise ArchiveUnavailableError(
-                f"{self.name} is busy with other requests of ours: try again in a minute."
-            ) from error
-        try:
-            yield
-        finally:
-            turns.release()
+        pool = pool_of(self.endpoint)
+        with pool.in_use():
+            try:
+                async with asyncio.timeout(self.endpoint.deadlines.total):
+                    await pool.turns.acquire()
+            except TimeoutError as error:
+                raise ArchiveUnavailableError(
+                    f"{self.name} is busy with other requests of ours: try again in a "
+                    "minute."
+                ) from error
+            try:
+                yield
+            finally:
+                pool.turns.release()
 
     async def _open(self, url: str, headers: dict[str, str]) -> httpx2.Response:
         may_renew = True
@@ -165,7 +161,7 @@ class HttpSession:
         # As it goes over the wire: signatures are of the address.
         with translated_errors(self.name):
             url = str(httpx2.URL(url))
-        credentials = await _pool_of(self.endpoint).authorizer.headers(url)
+        credentials = await pool_of(self.endpoint).authorizer.headers(url)
         return await self._send(url, {**headers, **credentials}), credentials
 
     async def _renew(
@@ -173,12 +169,12 @@ class HttpSession:
     ) -> bool:
         """Whether there are other credentials than those that were refused."""
         await response.aclose()
-        return await _pool_of(self.endpoint).authorizer.renew(credentials)
+        return await pool_of(self.endpoint).authorizer.renew(credentials)
 
     async def _send(self, url: str, headers: dict[str, str]) -> httpx2.Response:
         """Send once; again only where a kept connection turns out to be closed."""
         with translated_errors(self.name):
-            client = _pool_of(self.endpoint).client
+            client = pool_of(self.endpoint).client
             for _ in range(self.endpoint.maximum_connections + 1):
                 trace = _ConnectionTrace()
                 request = client.build_request(
@@ -213,54 +209,6 @@ class _ConnectionTrace:
     async def __call__(self, event: str, info: object) -> None:
         if event == "connection.connect_tcp.started":
             self.is_new_connection = True
-
-
-class _Pool:
-    """Kept connections, and turns: HTTP/2 would send any number of requests at once."""
-
-    def __init__(self, endpoint: DicomWebEndpoint) -> None:
-        deadlines = endpoint.deadlines
-        self.turns = asyncio.Semaphore(endpoint.maximum_connections)
-        self.authorizer = authorizer_of(endpoint)
-        self.client = httpx2.AsyncClient(
-            transport=PinnedTransport(
-                endpoint.outgoing,
-                _tls_context(endpoint),
-                connections=endpoint.maximum_connections,
-                keep_alive=KEEP_ALIVE_SECONDS,
-            ),
-            trust_env=False,
-            follow_redirects=False,
-            headers={"User-Agent": "ViewerHub"},
-            timeout=httpx2.Timeout(deadlines.first_answer, connect=deadlines.connect),
-        )
-
-
-_pools: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[DicomWebEndpoint, _Pool]]
-_pools = WeakKeyDictionary()
-
-
-def _pool_of(endpoint: DicomWebEndpoint) -> _Pool:
-    loop = asyncio.get_running_loop()
-    pools = _pools.get(loop)
-    if pools is None:
-        pools = _pools[loop] = {}
-        on_close(_close_pools)
-    if endpoint not in pools:
-        pools[endpoint] = _Pool(endpoint)
-    return pools[endpoint]
-
-
-async def _close_pools() -> None:
-    for pool in _pools.pop(asyncio.get_running_loop(), {}).values():
-        await pool.client.aclose()
-
-
-def _tls_context(endpoint: DicomWebEndpoint) -> ssl.SSLContext:
-    if any(url.startswith("https:") for url in (endpoint.url, endpoint.wado_uri_url)):
-        return client_context(endpoint.tls, endpoint.name)
-    # Reading the system's trust store takes 50 ms. This context trusts nobody.
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _require_address(url: str, name: str) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final, TypeVar
-from weakref import WeakKeyDictionary
 
 from archives.clients.base import DimseEndpoint
 from archives.clients.dimse.association import Association
 from archives.clients.dimse.connection import associate
 from archives.clients.dimse.failures import AssociationLostError
 from archives.clients.dimse.negotiation import Proposal
-from archives.clients.pool import on_close
+from archives.clients.pool import Pools
 
 Result = TypeVar("Result")
 
@@ -25,20 +24,6 @@ GRACE_SECONDS: Final = 2.0
 # Another association takes about as long as the final response that is on its way.
 _PATIENCE_SECONDS: Final = 0.01
 
-_pools: WeakKeyDictionary[
-    asyncio.AbstractEventLoop, dict[DimseEndpoint, AssociationPool]
-] = WeakKeyDictionary()
-
-
-def pool_of(endpoint: DimseEndpoint) -> AssociationPool:
-    """The running loop's pool for an endpoint."""
-    pools = _pools.setdefault(asyncio.get_running_loop(), {})
-    pool = pools.get(endpoint)
-    if pool is None:
-        pool = pools[endpoint] = AssociationPool(endpoint)
-        on_close(pool.close)
-    return pool
-
 
 class AssociationPool:
     """At most ``maximum_associations`` open at once, in use or idle.
@@ -49,6 +34,7 @@ class AssociationPool:
     def __init__(self, endpoint: DimseEndpoint) -> None:
         self.endpoint = endpoint
         self._slots = asyncio.Semaphore(max(endpoint.maximum_associations, 1))
+        self._operations = 0  # that have a slot, or wait for one
         self._used: set[Association] = set()
         self._idle: dict[Association, asyncio.TimerHandle] = {}
         self._settling: dict[Association, asyncio.Task[None]] = {}
@@ -93,11 +79,16 @@ class AssociationPool:
             raise
 
     async def _acquire(self, proposal: Proposal) -> Association:
-        await self._slots.acquire()
+        self._operations += 1
+        try:
+            await self._slots.acquire()
+        except BaseException:
+            self._operations -= 1
+            raise
         try:
             association = await self._kept(proposal) or await self._open(proposal)
         except BaseException:
-            self._slots.release()
+            self._release_slot()
             raise
         self._used.add(association)
         return association
@@ -146,7 +137,15 @@ class AssociationPool:
             self._keep(association)
         elif not association.is_closed:
             self._start(association.release())
+        self._release_slot()
+
+    def _release_slot(self) -> None:
+        self._operations -= 1
         self._slots.release()
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._operations
 
     def _keep(self, association: Association) -> None:
         """Keep it for long; the one that was kept so until now is a spare one."""
@@ -190,10 +189,17 @@ class AssociationPool:
 
     async def close(self) -> None:
         """Release what is idle, abort what is in use."""
-        _pools.get(asyncio.get_running_loop(), {}).pop(self.endpoint, None)
         for association in list(self._used):
             association.abort()
             self._start(association.release())
         self._drop_idle()
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+_pools: Final = Pools[DimseEndpoint, AssociationPool](AssociationPool)
+
+
+def pool_of(endpoint: DimseEndpoint) -> AssociationPool:
+    """The running loop's pool for an endpoint."""
+    return _pools.of(endpoint)
