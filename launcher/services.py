@@ -71,7 +71,7 @@ def start_launch(
     A template with a viewer of its own leads there instead, with the ``studies`` that
     were found if archives had to be asked; ``needs_manifest`` makes a manifest anyway.
     Raises ``QueueUnavailableError``, or ``CriteriaError`` for what the viewer can't
-    open, with nothing stored.
+    open or the template does not allow, with nothing stored.
     """
     launch = _new_launch(template, origin, user, api_client)
     if template.viewer and not needs_manifest:
@@ -83,9 +83,9 @@ def start_launch(
             launch=launch, uri=uri, manifest_url="", viewer=template.viewer
         )
     token = launch.issue_token()
-    _queue(launch, selection, archives)
     manifest_url = manifest_address(token)
     uri = template.uri(manifest_url, selection, archives, extras)
+    _queue(launch, selection, archives)
     return StartedLaunch(launch=launch, uri=uri, manifest_url=manifest_url)
 
 
@@ -112,9 +112,13 @@ def start_uploaded(
     api_client: ApiClient | None = None,
     extras: LaunchExtras = _NO_EXTRAS,
 ) -> StartedLaunch:
-    """Store a launch of a manifest that another system made and that was checked."""
+    """Store a launch of a manifest that another system made and that was checked.
+
+    Raises ``CriteriaError`` for what the template does not allow, with nothing stored.
+    """
     launch = _new_launch(template, Launch.Origin.UPLOAD, user, api_client)
-    token = launch.issue_token()
+    manifest_url = manifest_address(launch.issue_token())
+    uri = template.uri(manifest_url, Selection(), [], extras)
     with transaction.atomic():
         launch.build = Build.objects.create(
             selection={},
@@ -124,8 +128,6 @@ def start_uploaded(
         )
         launch.state = Launch.State.READY
         launch.save(force_insert=True)
-    manifest_url = manifest_address(token)
-    uri = template.uri(manifest_url, Selection(), [], extras)
     return StartedLaunch(launch=launch, uri=uri, manifest_url=manifest_url)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Final
+from urllib.parse import quote
 
 from archives.entities import Selection
 from launcher import weasis
@@ -63,6 +64,10 @@ def _placeholder_problem(line: str) -> str:
     if _PLACEHOLDER.search(line.partition(" ")[0]):
         return "a placeholder can only stand behind the first word."
     return ""
+
+
+def has_placeholder(line: str) -> bool:
+    return bool(_PLACEHOLDER.search(line))
 
 
 def example(line: str) -> str:
@@ -137,10 +142,34 @@ def problems_of(text: str, check: Callable[[str], str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filled:
-    """Lines with their values, and why others are not among them."""
+    """Lines with their values, and why others are not among them.
+
+    ``sources`` are the template's lines that those of ``lines`` were made of.
+    """
 
     lines: tuple[str, ...]
+    sources: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+
+    @property
+    def longest(self) -> tuple[int, str]:
+        """The line with values that takes most of a link, after its length there."""
+        lengths = (
+            (len(quote(line, safe="")), line)
+            for line, source in zip(self.lines, self.sources, strict=True)
+            if has_placeholder(source)
+        )
+        return max(lengths, default=(0, ""))
+
+    def without(self, line: str) -> Filled:
+        """The same with a line left out, as there is no room for it."""
+        number = self.lines.index(line)
+        reason = f"{self.sources[number]}: it makes the link too long for Windows."
+        return Filled(
+            lines=self.lines[:number] + self.lines[number + 1 :],
+            sources=self.sources[:number] + self.sources[number + 1 :],
+            left_out=tuple(dict.fromkeys((*self.left_out, reason))),
+        )
 
 
 def values_of(selection: Selection, *, user: str = "", host: str = "") -> Values:
@@ -156,7 +185,7 @@ def values_of(selection: Selection, *, user: str = "", host: str = "") -> Values
 
 def fill_commands(lines: Iterable[str], values: Values) -> Filled:
     """Each command, once for each of the values it names."""
-    filled: list[str] = []
+    filled: dict[str, str] = {}
     left_out: list[str] = []
     for line in lines:
         names = list(dict.fromkeys(_PLACEHOLDER.findall(line)))
@@ -165,15 +194,16 @@ def fill_commands(lines: Iterable[str], values: Values) -> Filled:
         if not chosen or len(chosen) > _MAXIMUM_LINES:
             left_out.append(_reason(line, names, len(chosen)))
             continue
-        filled += [command for command in made if command]
+        for command in filter(None, made):
+            filled.setdefault(command, line)
         if not all(made):
             left_out.append(f"{line}: a value has characters that can't be sent.")
-    return Filled(lines=tuple(dict.fromkeys(filled)), left_out=tuple(left_out))
+    return _filled_lines(filled.items(), left_out)
 
 
 def fill_properties(lines: Iterable[str], values: Values) -> Filled:
     """Each property whose placeholders have exactly one value."""
-    filled: list[str] = []
+    filled: list[tuple[str, str]] = []
     left_out: list[str] = []
     for line in lines:
         names = list(dict.fromkeys(_PLACEHOLDER.findall(line)))
@@ -188,8 +218,17 @@ def fill_properties(lines: Iterable[str], values: Values) -> Filled:
         if weasis.property_problem(made):
             left_out.append(f"{line}: a value has characters that can't be sent.")
         else:
-            filled.append(made)
-    return Filled(lines=tuple(filled), left_out=tuple(left_out))
+            filled.append((made, line))
+    return _filled_lines(filled, left_out)
+
+
+def _filled_lines(pairs: Iterable[tuple[str, str]], left_out: Iterable[str]) -> Filled:
+    made = tuple(pairs)
+    return Filled(
+        lines=tuple(line for line, _ in made),
+        sources=tuple(source for _, source in made),
+        left_out=tuple(left_out),
+    )
 
 
 def _pieces(line: str) -> Iterator[tuple[str, bool]]:

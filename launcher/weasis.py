@@ -49,6 +49,14 @@ class NotCarriableError(ValueError):
     """A value that a ``weasis://`` URI can't hold."""
 
 
+class TooLongError(NotCarriableError):
+    """All of it together: ``over`` is how many characters it is too long."""
+
+    def __init__(self, over: int) -> None:
+        super().__init__("The command is too long for Windows.")
+        self.over = over
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchOptions:
     """What goes beside the load command; see ``LaunchTemplate``."""
@@ -124,10 +132,7 @@ def open_dicom_rs(
     if repeats:
         properties = (_REPEATED_PARAMETERS, *chosen.properties)
         chosen = replace(chosen, properties=properties)
-    uri = _uri(load, chosen, configures_first=repeats)
-    if len(uri) > MAXIMUM_URI_LENGTH:
-        raise NotCarriableError("The command is too long for Windows.")
-    return uri
+    return _uri(load, chosen, configures_first=repeats)
 
 
 def _rs_command(
@@ -184,7 +189,8 @@ def _uri(
 ) -> str:
     """Commands before the load, the load, and the configuration; percent-encoded.
 
-    Weasis uses the configuration before any command, wherever it stands.
+    Weasis uses the configuration before any command, wherever it stands. Raises
+    ``NotCarriableError``, and ``TooLongError`` beyond ``MAXIMUM_URI_LENGTH``.
     """
     _check(options)
     values = [
@@ -197,7 +203,10 @@ def _uri(
     tail = [f"$weasis:config {config}"] if config else []
     commands = [*options.commands, *load]
     commands = [*tail, *commands] if configures_first else [*commands, *tail]
-    return "weasis://?" + quote(" ".join(commands), safe="")
+    uri = "weasis://?" + quote(" ".join(commands), safe="")
+    if len(uri) > MAXIMUM_URI_LENGTH:
+        raise TooLongError(len(uri) - MAXIMUM_URI_LENGTH)
+    return uri
 
 
 def _check(options: LaunchOptions) -> None:

@@ -18,9 +18,9 @@ from django.db.models import Q
 from archives.entities import Selection
 from archives.models import Archive
 from archives.validators import validate_base_url
-from launcher import starting, template_extras, weasis
+from launcher import starting, weasis
 from launcher import template_lines as lines
-from launcher.criteria import CriteriaError, LaunchExtras, Problem
+from launcher.criteria import LaunchExtras
 from launcher.models.viewers import Viewer
 
 _NO_EXTRAS: Final = LaunchExtras()
@@ -253,16 +253,15 @@ class LaunchTemplate(models.Model):
         self.override_tags = ",".join(tags)
 
     def _length_problem(self, options: weasis.LaunchOptions) -> str:
-        url = weasis.example_manifest_url(settings.VIEWERHUB_PUBLIC_URL)
-        primary = self.opens_primary_study_first
-        urls = weasis.primary_first(url) if primary else [url]
-        over = len(weasis.open_manifests(urls, options)) - weasis.MAXIMUM_URI_LENGTH
-        return (
-            f"Together with its properties this makes a URI {over} characters too long "
-            "for Windows. Shorten the commands or the properties."
-            if over > 0
-            else ""
-        )
+        urls = starting.example_urls(self, settings.VIEWERHUB_PUBLIC_URL)
+        try:
+            weasis.open_manifests(urls, options)
+        except weasis.TooLongError as error:
+            return (
+                f"Together with its properties this makes a URI {error.over} characters "
+                "too long for Windows. Shorten the commands or the properties."
+            )
+        return ""
 
     # Starting Weasis
 
@@ -278,14 +277,11 @@ class LaunchTemplate(models.Model):
     def check_extras(self, extras: LaunchExtras) -> None:
         """Raises ``ForbiddenError`` naming all that links of this template may not ask.
 
-        And ``CriteriaError`` for what they may, if Weasis could not read it.
+        And ``CriteriaError`` for what they may, if Weasis could not read it or if it is
+        too long.
         """
         allowed = starting.allowed_extras(self, extras)
-        if self._length_problem(template_extras.add(allowed, self.options())):
-            message = (
-                "These make a link too long for Windows. Ask for less in one link."
-            )
-            raise CriteriaError([Problem(field="pro", message=message)])
+        starting.check_length(self, settings.VIEWERHUB_PUBLIC_URL, allowed)
 
     def uri(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -88,17 +88,26 @@ def _start(
     archives: Sequence[Archive],
     template: LaunchTemplate | None,
 ) -> HttpResponse:
-    try:
-        started = services.start_launch(
+    return _answered(
+        request,
+        lambda: services.start_launch(
             selection=selection,
             archives=archives,
             template=template or LaunchTemplate.objects.default(),
             origin=Launch.Origin.PORTAL,
             user=request.user if isinstance(request.user, User) else None,
-        )
+        ),
+    )
+
+
+def _answered(
+    request: HttpRequest, start: Callable[[], services.StartedLaunch]
+) -> HttpResponse:
+    try:
+        started = start()
     except services.QueueUnavailableError as error:
         return _problem(request, str(error), status=503)
-    except CriteriaError as error:  # a viewer that can't open these
+    except CriteriaError as error:  # a viewer or template that can't open these
         messages = " ".join(problem.message for problem in error.problems)
         return _problem(request, messages, status=400)
     return _started(request, started)
@@ -194,10 +203,12 @@ def _upload_again(request: HttpRequest, launch: Launch) -> HttpResponse:
         )
         return _problem(request, message, status=403)
     template = launch.template or LaunchTemplate.objects.default()
-    again = services.start_uploaded(
-        launch.build.uploaded_manifest, template=template, user=user
+    return _answered(
+        request,
+        lambda: services.start_uploaded(
+            launch.build.uploaded_manifest, template=template, user=user
+        ),
     )
-    return _started(request, again)
 
 
 @member_required

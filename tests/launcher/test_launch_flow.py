@@ -241,6 +241,27 @@ def test_user_and_host_go_where_the_template_says(client):
     assert properties == ["weasis.user anna", "local.workstation ward-7"]
 
 
+def test_link_to_weasis_is_never_too_long(client):
+    make_dimse_archive()
+    template = LaunchTemplate.objects.default()
+    template.commands = '$dicom:close -p "{patient_id}"'
+    template.properties = "weasis.user {user}"
+    template.allowed_properties = "a.b"
+    template.save()
+    patients = [f"é{number:0>60}" for number in range(9)]
+
+    response = launch(client, patientID=patients, user="日" * 150)
+    too_long = launch(client, patientID="1", pro="a.b " + "é" * 400)
+    judged = client.head(f"/weasis?patientID=1&pro=a.b+{'é' * 400}")
+
+    assert response.status_code == 302
+    assert len(response["Location"]) <= 1800
+    assert len(parse_uri(response["Location"]).commands) == 10
+    assert (too_long.status_code, judged.status_code) == (400, 400)
+    assert fields_of(too_long) == ["pro"]
+    assert Launch.objects.count() == 1
+
+
 def test_extras_that_are_not_allowed_are_403(client):
     make_dimse_archive()
 

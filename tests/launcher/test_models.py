@@ -16,6 +16,7 @@ from launcher.criteria import CriteriaError, ForbiddenError, LaunchExtras
 from launcher.models import ApiClient, Build, Launch, LaunchTemplate
 from launcher.tokens import digest, image_token
 from tests.factories import make_api_client, make_dicomweb_archive, make_dimse_archive
+from tests.weasis_uri import parse_uri
 
 pytestmark = pytest.mark.django_db
 
@@ -207,6 +208,76 @@ def test_uri_opens_the_primary_study_first_where_there_may_be_others():
     )
     [command] = weasis.decode(template.uri(MANIFEST, SELECTION, []))
     assert command == f'$dicom:get -w "{MANIFEST}"'
+
+
+def patients(*patient_ids):
+    return Selection(
+        patients=tuple(PatientIdentifier(patient_id=i) for i in patient_ids)
+    )
+
+
+@pytest.mark.parametrize(
+    ("selection", "user"),
+    [
+        (SELECTION, "jane" * 250),
+        (SELECTION, "日本語" * 60),
+        (patients(*(f"{number:0>64}" for number in range(10))), "jane"),
+        (patients(*(f"é{number}" * 16 for number in range(10))), "Müller" * 40),
+    ],
+)
+def test_uri_leaves_out_values_it_has_no_room_for(selection, user):
+    template = LaunchTemplate(
+        commands='$weasis:ui -v\n$dicom:close -p "{patient_id}"',
+        properties="weasis.user {user}\nweasis.profile er\nx.y " + "z" * 750,
+    )
+
+    start = template.start(MANIFEST, selection, [], LaunchExtras(user=user))
+
+    assert len(start.uri) <= weasis.MAXIMUM_URI_LENGTH
+    launch = parse_uri(start.uri)
+    assert launch.commands[0].name == "weasis:ui"
+    assert launch.commands[-1].values("wado") == [MANIFEST]
+    assert launch.properties["weasis.profile"] == "er"
+    assert any("too long for Windows" in reason for reason in start.left_out)
+
+
+def test_uri_leaves_out_the_longest_value_first():
+    template = LaunchTemplate(commands='$dicom:close -p "{patient_id}"')
+    template.properties = "weasis.user {user}"
+    user = LaunchExtras(user="u" * 1500)
+
+    few = template.start(MANIFEST, patients("1"), [], user)
+    many = template.start(MANIFEST, patients(*"123456789"), [], user)
+
+    assert few.left_out == ()
+    [reason] = many.left_out
+    assert reason.startswith("weasis.user {user}: it makes the link too long")
+    closes = [f'$dicom:close -p "{one}"' for one in "123456789"]
+    assert weasis.decode(many.uri) == (*closes, f'$dicom:get -w "{MANIFEST}"')
+
+
+def test_link_that_asks_for_too_much_names_what_to_shorten():
+    template = LaunchTemplate(**ALLOWED, commands='$dicom:close -p "{patient_id}"')
+    asked = replace(ASKED, properties=("a.b " + "é" * 260, "weasis.profile ward"))
+    fields = ["pro", "arg", "cdb", "wcfg"]
+
+    for refused in (
+        lambda: template.check_extras(asked),
+        lambda: template.start(MANIFEST, patients("1"), [], asked),
+    ):
+        with pytest.raises(CriteriaError) as error:
+            refused()
+        assert [problem.field for problem in error.value.problems] == fields
+        assert "too long for Windows" in str(error.value)
+
+
+def test_template_that_became_too_long_is_named(settings):
+    settings.VIEWERHUB_PUBLIC_URL = f"https://{'long.' * 400}example.org"
+
+    with pytest.raises(CriteriaError) as error:
+        LaunchTemplate().check_extras(LaunchExtras())
+
+    assert [problem.field for problem in error.value.problems] == ["template"]
 
 
 ASKED = LaunchExtras(

@@ -15,7 +15,7 @@ from archives.entities import (
     StudyFilter,
 )
 from launcher import weasis
-from launcher.weasis import LaunchOptions, NotCarriableError, RsArchive
+from launcher.weasis import LaunchOptions, NotCarriableError, RsArchive, TooLongError
 from tests.weasis_uri import parse_uri, split_words
 
 MANIFEST = "https://viewerhub.example.org/m/aB3-_x"
@@ -316,6 +316,22 @@ def test_manifests_are_a_command_each():
 def test_options_that_can_not_be_carried_are_refused(options):
     with pytest.raises(NotCarriableError):
         weasis.open_manifest(MANIFEST, options)
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "日"])
+def test_uri_is_never_longer_than_windows_takes(letter):
+    def opened(count):
+        return weasis.open_manifest(
+            MANIFEST, LaunchOptions(properties=(f"a {letter * count}",))
+        )
+
+    room = weasis.MAXIMUM_URI_LENGTH - len(opened(1))
+    most = 1 + room // len(quote(letter))
+
+    assert len(opened(most)) <= weasis.MAXIMUM_URI_LENGTH
+    with pytest.raises(TooLongError) as error:
+        opened(most + 1)
+    assert 0 < error.value.over <= len(quote(letter))
 
 
 @pytest.mark.parametrize(
