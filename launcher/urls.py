@@ -12,6 +12,7 @@ from launcher.views import (
     manifests,
     preferences,
     search,
+    thumbnails,
 )
 from launcher.views.launch_urls import launch_url
 
@@ -29,6 +30,11 @@ portal: list[URLPattern] = [
         "search/r/<str:search_id>/studies/<slug:key>/",
         search.search_study,
         name="search_study",
+    ),
+    path(
+        "search/r/<str:search_id>/studies/<slug:study_key>/<slug:series_key>.jpg",
+        thumbnails.series_thumbnail,
+        name="series_thumbnail",
     ),
     path("launch/", launches.launch_create, name="launch_create"),
     path("launch/<uuid:launch_id>/", launches.launch_detail, name="launch_detail"),

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
 import structlog
@@ -20,6 +19,7 @@ from django.http import HttpResponse
 from archives.clients import (
     DEFAULT_QUALITY,
     DicomWebEndpoint,
+    Endpoint,
     Rendering,
     RenderingError,
     icon,
@@ -31,7 +31,6 @@ from archives.clients import (
 from archives.entities import InstanceIdentifier
 from archives.errors import ArchiveError
 from launcher.gateway.contents import Listed
-from launcher.gateway.grants import Grant
 
 logger = structlog.get_logger(__name__)
 
@@ -46,9 +45,33 @@ _THUMBNAIL_SIDE: Final = 256
 # One thread for them all, since two would only wait for each other; it can't be stopped,
 # so that what decodes too long keeps others waiting until their deadline.
 _renderer = ThreadPoolExecutor(1, thread_name_prefix="render")
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
-_turns = WeakKeyDictionary()
 _paused: dict[int, float] = {}
+
+
+class Turns:
+    """Lets few at once, in each event loop."""
+
+    def __init__(self) -> None:
+        self._of: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
+        self._of = WeakKeyDictionary()
+
+    def __call__(self) -> asyncio.Semaphore:
+        loop = asyncio.get_running_loop()
+        return self._of.setdefault(loop, asyncio.Semaphore(AT_ONCE))
+
+
+# The pages of the portal may ask for many: viewers' don't stand in the same queue.
+_viewers, _pages = Turns(), Turns()
+
+
+class Source(Protocol):
+    """An archive that pictures are of."""
+
+    @property
+    def archive_id(self) -> int: ...
+
+    @property
+    def endpoint(self) -> Endpoint: ...
 
 
 def thumbnail() -> Rendering:
@@ -73,7 +96,7 @@ def rendering_of(asked: Mapping[str, str]) -> Rendering:
 
 
 async def picture_of(
-    grant: Grant, listed: Listed, wanted: Callable[[], Rendering]
+    source: Source, listed: Listed, wanted: Callable[[], Rendering]
 ) -> HttpResponse:
     """The picture, or 404; 400 where ``wanted`` raises ``ValueError``."""
     try:
@@ -82,11 +105,14 @@ async def picture_of(
         return HttpResponse(
             "There are no such pictures.", status=400, content_type="text/plain"
         )
-    try:
-        content = await _in_time(grant, listed, rendering)
-    except (ArchiveError, RenderingError) as error:
-        logger.info("no_picture", archive=grant.archive_id, error=type(error).__name__)
-        content = None
+
+    async def find() -> Listed:
+        return listed
+
+    if label := label_of(listed.sop_class_uid, listed.modality):
+        content: bytes | None = await _icon(label, rendering)
+    else:
+        content = await _picture(source, find, rendering, _viewers)
     if content is None:
         return HttpResponse(status=404)
     return HttpResponse(
@@ -99,40 +125,88 @@ async def picture_of(
     )
 
 
-async def _in_time(grant: Grant, listed: Listed, wanted: Rendering) -> bytes | None:
-    loop = asyncio.get_running_loop()
-    if label := label_of(listed.sop_class_uid, listed.modality):
-        return await loop.run_in_executor(_renderer, icon, label, wanted)
-    if _paused.get(grant.archive_id, 0.0) > time.monotonic():
-        return None
+async def picture_of_series(
+    source: Source, modality: str, find: Callable[[], Awaitable[Listed | None]]
+) -> bytes:
+    """A JPEG file for a page, of the instance that ``find`` finds.
+
+    If there is none, or not soon, it is an icon of the modality.
+    """
+    wanted = thumbnail()
+    if label := label_of("", modality):
+        return await _icon(label, wanted)
+    content = await _picture(source, find, wanted, _pages)
+    if content is None:
+        content = await _icon(modality[:2] or "?", wanted)
+    return content
+
+
+async def _picture(
+    source: Source,
+    find: Callable[[], Awaitable[Listed | None]],
+    wanted: Rendering,
+    turns: Turns,
+) -> bytes | None:
+    """``None`` if there is none, or not soon."""
     try:
-        async with asyncio.timeout(DEADLINE) as deadline, _turn():
-            found = await _from_archive(grant, listed.identifier, wanted)
-            if found is None:
-                content = await _object(grant, listed.identifier)
-                found = await loop.run_in_executor(_renderer, render, content, wanted)
-            return found
+        return await _in_time(source, find, wanted, turns)
+    except (ArchiveError, RenderingError) as error:
+        logger.info("no_picture", archive=source.archive_id, error=type(error).__name__)
+        return None
+
+
+async def _in_time(
+    source: Source,
+    find: Callable[[], Awaitable[Listed | None]],
+    wanted: Rendering,
+    turns: Turns,
+) -> bytes | None:
+    if _paused.get(source.archive_id, 0.0) > time.monotonic():
+        return None
+    has_begun = False
+    try:
+        async with asyncio.timeout(DEADLINE) as deadline, turns():
+            has_begun = True
+            listed = await find()
+            return await _made(source, listed, wanted) if listed else None
     except TimeoutError:
         if not deadline.expired():
             raise
-        _paused[grant.archive_id] = time.monotonic() + PAUSE
+        if has_begun:  # of those that only waited for others, it says nothing
+            _paused[source.archive_id] = time.monotonic() + PAUSE
         return None
+
+
+async def _made(source: Source, listed: Listed, wanted: Rendering) -> bytes:
+    if label := label_of(listed.sop_class_uid, listed.modality):
+        return await _icon(label, wanted)
+    found = await _from_archive(source, listed.identifier, wanted)
+    if found is None:
+        content = await _object(source, listed.identifier)
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(_renderer, render, content, wanted)
+    return found
+
+
+async def _icon(label: str, wanted: Rendering) -> bytes:
+    """Not in the renderer's thread: it comes at once, whatever is decoded there."""
+    return await asyncio.to_thread(icon, label, wanted)
 
 
 async def _from_archive(
-    grant: Grant, identifier: InstanceIdentifier, wanted: Rendering
+    source: Source, identifier: InstanceIdentifier, wanted: Rendering
 ) -> bytes | None:
-    if not isinstance(grant.endpoint, DicomWebEndpoint):
+    if not isinstance(source.endpoint, DicomWebEndpoint):
         return None
-    async with open_dicomweb(grant.endpoint) as archive:
+    async with open_dicomweb(source.endpoint) as archive:
         return await archive.rendered(identifier, wanted)
 
 
-async def _object(grant: Grant, identifier: InstanceIdentifier) -> bytes:
+async def _object(source: Source, identifier: InstanceIdentifier) -> bytes:
     """A whole DICOM file; raises ``RenderingError`` if it is too large for that."""
     content = bytearray()
     async with (
-        open_client(grant.endpoint) as client,
+        open_client(source.endpoint) as client,
         client.retrieve_instance(identifier) as stream,
     ):
         if (stream.content_length or 0) <= MAXIMUM_OBJECT:
@@ -143,10 +217,3 @@ async def _object(grant: Grant, identifier: InstanceIdentifier) -> bytes:
             else:
                 return bytes(content)
     raise RenderingError("The object is too large for a picture.")
-
-
-@asynccontextmanager
-async def _turn() -> AsyncIterator[None]:
-    loop = asyncio.get_running_loop()
-    async with _turns.setdefault(loop, asyncio.Semaphore(AT_ONCE)):
-        yield

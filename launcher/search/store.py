@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.utils import timezone
 
-from archives.entities import Patient, Study
+from archives.entities import Patient, Series, Study
 from launcher.search.asking import AnswerState, ArchiveAnswer
 from launcher.search.criteria import SearchCriteria
 
@@ -38,6 +38,16 @@ class StoredSearch:
     criteria: SearchCriteria
     preset: str = ""
     owner: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownSeries:
+    """A series that was listed to the owner of a search; ``slug`` names who listed it."""
+
+    slug: str
+    study_instance_uid: str
+    series_instance_uid: str
+    modality: str
 
 
 def save(criteria: SearchCriteria, *, preset: str, owner: int | None) -> StoredSearch:
@@ -85,9 +95,38 @@ def answers(
     }
 
 
-def study_key(search: StoredSearch, study_instance_uid: str) -> str:
-    """What pages call a study: it says nothing outside of this search."""
-    text = f"{search.id}/{study_instance_uid}"
+def save_series(
+    search: StoredSearch, slug: str, study_instance_uid: str, series: Iterable[Series]
+) -> None:
+    """Keep what an archive listed of a study."""
+    values = {
+        key_of(search, one.series_instance_uid): (one.series_instance_uid, one.modality)
+        for one in series
+    }
+    key = _key(search.id, "series", key_of(search, study_instance_uid))
+    listed = {"slug": slug, "study": study_instance_uid, "series": values}
+    cache.set(key, listed, settings.VIEWERHUB_SEARCH_LIFETIME)
+
+
+def shown_series(
+    search: StoredSearch, study_key: str, series_key: str
+) -> ShownSeries | None:
+    """``None`` for all but series that were listed in this search."""
+    listed = cache.get(_key(search.id, "series", study_key))
+    if listed is None or series_key not in listed["series"]:
+        return None
+    uid, modality = listed["series"][series_key]
+    return ShownSeries(
+        slug=listed["slug"],
+        study_instance_uid=listed["study"],
+        series_instance_uid=uid,
+        modality=modality,
+    )
+
+
+def key_of(search: StoredSearch, uid: str) -> str:
+    """What pages call a study or series: it says nothing outside of this search."""
+    text = f"{search.id}/{uid}"
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 

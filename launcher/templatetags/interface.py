@@ -8,6 +8,9 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from launcher.search import store as search_store
+from launcher.search.store import StoredSearch
+
 register = template.Library()
 
 # Paths in a square of 16, drawn with a line of 1.5.
@@ -32,6 +35,12 @@ _PATHS: Final = {
     "search": "M7 2.5a4.5 4.5 0 1 1 0 9 4.5 4.5 0 0 1 0-9M10.3 10.3l3.7 3.7",
     "wait": "M8 1.8A6.2 6.2 0 1 1 1.8 8",
 }
+
+
+@register.filter
+def key_in(uid: str, search: StoredSearch) -> str:
+    """What addresses call a study or series of this search."""
+    return search_store.key_of(search, uid)
 
 
 @register.simple_tag

@@ -95,7 +95,7 @@ async def search_results(request: HttpRequest, search_id: str) -> HttpResponse:
     With ``?wait`` in the address, as browsers without JavaScript send it, all archives
     are asked before the page is sent.
     """
-    scope = await _scope(request, search_id)
+    scope = await load_scope(request, search_id)
     if scope is None:
         return await sync_to_async(_expired)(request)
     answers = await sync_to_async(search_store.answers)(
@@ -123,7 +123,7 @@ async def search_archive(
 
     ``?again`` asks the archive even if it has just answered.
     """
-    scope = await _scope(request, search_id)
+    scope = await load_scope(request, search_id)
     archive = scope.archive(slug) if scope else None
     if scope is None or archive is None:
         return await arender(request, "launcher/_chip_ended.html", {"slug": slug})
@@ -150,11 +150,11 @@ async def search_archive(
 @require_GET
 async def search_study(request: HttpRequest, search_id: str, key: str) -> HttpResponse:
     """The series of a study, and how many more studies its patient has there."""
-    scope = await _scope(request, search_id)
+    scope = await load_scope(request, search_id)
     row = await sync_to_async(scope.row)(key) if scope else None
     if scope is None or row is None:
         return await sync_to_async(_expired)(request)
-    series, other_studies, message = await _details(row)
+    series, other_studies, message = await _details(scope.search, row)
     context = {
         "series": series,
         "other_studies": other_studies,
@@ -166,7 +166,8 @@ async def search_study(request: HttpRequest, search_id: str, key: str) -> HttpRe
     return await arender(request, f"launcher/{name}", context)
 
 
-async def _scope(request: HttpRequest, search_id: str) -> SearchScope | None:
+async def load_scope(request: HttpRequest, search_id: str) -> SearchScope | None:
+    """The user's search; ``None`` if it has expired, or is not theirs."""
     return await sync_to_async(_load)(request, search_id)
 
 
@@ -192,7 +193,9 @@ async def _ask(stored: StoredSearch, archive: Archive) -> ArchiveAnswer:
     return answer
 
 
-async def _details(row: Row) -> tuple[tuple[Series, ...], int | None, str]:
+async def _details(
+    stored: StoredSearch, row: Row
+) -> tuple[tuple[Series, ...], int | None, str]:
     """Series, the number of other studies if known, and why there are none."""
     message = ""
     for archive in row.archives:
@@ -205,6 +208,9 @@ async def _details(row: Row) -> tuple[tuple[Series, ...], int | None, str]:
             message = message or str(error)
             continue
         if series:
+            await sync_to_async(search_store.save_series)(
+                stored, archive.slug, uid, series
+            )
             return series, await others, ""
         others.cancel()
         message = message or _("%(archive)s lists no series of this study.") % {

@@ -71,7 +71,7 @@ class SearchScope:
             return tuple(one for one in self.archives if one.slug in slugs)
 
         return Row(
-            key=search_store.study_key(self.search, found.study.study_instance_uid),
+            key=search_store.key_of(self.search, found.study.study_instance_uid),
             found=found,
             archives=named(found.archives),
             other_patients=named(found.other_patients),
