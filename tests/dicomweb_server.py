@@ -11,6 +11,7 @@ import base64
 import gzip
 import json
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -342,7 +343,18 @@ def head(code: int = 200, **fields: str) -> bytes:
 
 def dicom_file(uid: str) -> bytes:
     """As much of a DICOM file as a client looks at, different for each UID."""
-    return bytes(128) + b"DICM" + uid.encode() * 500 + b"\r\n--the-bound" + bytes(9)
+    meta = _element(0x00020003, b"UI", uid.encode())
+    meta += _element(0x00020010, b"UI", b"1.2.840.10008.1.2.1")
+    pixels = uid.encode() * 500 + b"\r\n--the-bound" + bytes(9)
+    rows = _element(0x00280010, b"US", b"\1\0")
+    return bytes(128) + b"DICM" + meta + rows + _element(0x7FE00010, b"OB", pixels)
+
+
+def _element(tag: int, vr: bytes, value: bytes) -> bytes:
+    """An element as explicit VR little endian."""
+    value += bytes(len(value) % 2)
+    length = struct.pack("<2xI" if vr == b"OB" else "<H", len(value))
+    return struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr) + length + value
 
 
 def _head(code: int, fields: dict[str, str]) -> bytes:

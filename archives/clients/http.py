@@ -54,8 +54,20 @@ class HttpAnswer:
             return None
         return int(text)
 
+    @property
+    def is_delimited(self) -> bool:
+        """Whether the body says where it ends; else a lost connection looks like it."""
+        return (
+            self._response.http_version == "HTTP/2"
+            or bool(self.header("content-length"))
+            or "chunked" in self.header("transfer-encoding").lower()
+        )
+
     async def body(self) -> AsyncGenerator[bytes, None]:
-        """Decoded pieces of the body; raises ``ArchiveError`` if it ends early."""
+        """Decoded pieces of the body.
+
+        Raises ``ArchiveError`` if it ends early, and ``is_delimited``.
+        """
         with translated_errors(self._archive_name):
             async for piece in self._response.aiter_bytes():
                 yield piece[:MAXIMUM_PIECE]

@@ -15,7 +15,12 @@ from archives.clients.dicomweb.json_model import (
     attributes_of,
 )
 from archives.clients.dicomweb.multipart import boundary_of
-from archives.clients.dicomweb.retrieval import MULTIPART, raise_for_status
+from archives.clients.dicomweb.retrieval import (
+    DICOM,
+    MULTIPART,
+    raise_for_status,
+    whole_body,
+)
 from archives.clients.dicomweb.search import (
     DICOM_JSON,
     Decode,
@@ -47,7 +52,10 @@ async def forward(
 
 
 class WholeAnswer:
-    """A ``Forwarded`` answer: one of several parts is not whole without its end."""
+    """A ``Forwarded`` answer. One of several parts is not whole without its end.
+
+    Raises ``ArchiveResponseError`` where nothing would tell that the body ends early.
+    """
 
     def __init__(self, answer: HttpAnswer, archive_name: str) -> None:
         self._answer = answer
@@ -56,25 +64,37 @@ class WholeAnswer:
         self.media_type = answer.media_type
         self.content_length = answer.content_length
         self.header = answer.header
-
-    async def body(self) -> AsyncGenerator[bytes, None]:
-        end, last = self._end(), b""
-        async with aclosing(self._answer.body()) as body:
-            async for piece in body:
-                if end:
-                    last = (last + piece[-_EPILOGUE:])[-_EPILOGUE:]
-                yield piece
-        if end not in last:
+        self._end = _end(answer)
+        is_sent = answer.status in (200, 206)
+        if is_sent and not (answer.is_delimited or self._end or self._is_file):
             raise ArchiveResponseError(
-                f"{self._archive_name} broke off its answer: try again."
+                f"{archive_name} does not say how long its answer is: its administrator "
+                "can have it send a Content-Length."
             )
 
-    def _end(self) -> bytes:
-        """What a whole body ends with; empty if it is not known."""
-        if self.status != 200 or self.media_type != MULTIPART:
-            return b""
-        boundary = boundary_of(self._answer.header("content-type"))
-        return f"--{boundary}--".encode() if boundary else b""
+    @property
+    def _is_file(self) -> bool:
+        return self.status == 200 and self.media_type == DICOM
+
+    async def body(self) -> AsyncGenerator[bytes, None]:
+        last = b""
+        answer, name = self._answer, self._archive_name
+        body = whole_body(answer, name) if self._is_file else answer.body()
+        async with aclosing(body):
+            async for piece in body:
+                if self._end:
+                    last = (last + piece[-_EPILOGUE:])[-_EPILOGUE:]
+                yield piece
+        if self._end not in last:
+            raise ArchiveResponseError(f"{name} broke off its answer: try again.")
+
+
+def _end(answer: HttpAnswer) -> bytes:
+    """What a whole body ends with; empty if it is not known."""
+    if answer.status != 200 or answer.media_type != MULTIPART:
+        return b""
+    boundary = boundary_of(answer.header("content-type"))
+    return f"--{boundary}--".encode() if boundary else b""
 
 
 @asynccontextmanager

@@ -24,7 +24,9 @@ async def rendered(
     async with http.get(
         url, accept=wanted.media_type, accept_encoding="identity"
     ) as answer:
-        if answer.status != 200 or answer.media_type != wanted.media_type:
+        is_picture = answer.status == 200 and answer.media_type == wanted.media_type
+        # One that may be cut short is none.
+        if not is_picture or not answer.is_delimited:
             return None
         content = bytearray()
         async with aclosing(answer.body()) as body:

@@ -7,6 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
 from archives.clients.base import DicomWebEndpoint
+from archives.clients.completeness import CompletenessCheck, IncompleteError
 from archives.clients.dicomweb.memory import memory_of
 from archives.clients.dicomweb.multipart import (
     MalformedMultipartError,
@@ -19,13 +20,13 @@ from archives.clients.http import HttpAnswer, HttpSession
 from archives.entities import InstanceIdentifier
 from archives.errors import ArchiveResponseError, InstanceNotFoundError
 
-_DICOM: Final = "application/dicom"
+DICOM: Final = "application/dicom"
 MULTIPART: Final = "multipart/related"
 # Servers that know no wildcard for the transfer syntax answer 406; some have no multipart.
 _ACCEPTED: Final = (
-    f'{MULTIPART}; type="{_DICOM}"; transfer-syntax=*',
-    f'{MULTIPART}; type="{_DICOM}"',
-    f"{_DICOM}; transfer-syntax=*",
+    f'{MULTIPART}; type="{DICOM}"; transfer-syntax=*',
+    f'{MULTIPART}; type="{DICOM}"',
+    f"{DICOM}; transfer-syntax=*",
 )
 _PREAMBLE: Final = 128
 _PREFIX: Final = b"DICM"
@@ -94,11 +95,11 @@ def _resource(
             ("studyUID", study),
             ("seriesUID", series),
             ("objectUID", instance),
-            ("contentType", _DICOM),
+            ("contentType", DICOM),
         ]
     )
     separator = "&" if "?" in endpoint.wado_uri_url else "?"
-    return f"{endpoint.wado_uri_url}{separator}{query}", (_DICOM,)
+    return f"{endpoint.wado_uri_url}{separator}{query}", (DICOM,)
 
 
 def raise_for_status(status: int, name: str) -> None:
@@ -116,7 +117,7 @@ def raise_for_status(status: int, name: str) -> None:
 
 def _part_reader(answer: HttpAnswer, name: str) -> PartReader | None:
     """For a multipart answer; ``None`` where the body is the file itself."""
-    if answer.media_type in (_DICOM, "application/octet-stream", ""):
+    if answer.media_type in (DICOM, "application/octet-stream", ""):
         return None
     if answer.media_type == MULTIPART:
         try:
@@ -129,20 +130,38 @@ def _part_reader(answer: HttpAnswer, name: str) -> PartReader | None:
 async def _file(
     answer: HttpAnswer, part: PartReader | None, name: str
 ) -> AsyncGenerator[bytes, None]:
-    async with aclosing(answer.body()) as body:
-        if part is None:
+    if part is None:
+        async with aclosing(whole_body(answer, name)) as body:
             async for piece in body:
                 yield piece
-            return
+        return
+    async with aclosing(answer.body()) as body:
         try:
             async for piece in body:
                 if content := part.feed(piece):
                     yield content
             part.close()
         except MalformedMultipartError as error:
-            raise ArchiveResponseError(
-                f"{name} sent an image that is cut short or malformed: try again."
-            ) from error
+            raise _cut_short(name) from error
+
+
+async def whole_body(answer: HttpAnswer, name: str) -> AsyncGenerator[bytes, None]:
+    """A body that is one DICOM file. Raises ``ArchiveError`` unless it is whole.
+
+    Servers without keep-alive just close the connection, after the last byte or
+    because they died: then the file itself has to say which it was.
+    """
+    check = None if answer.is_delimited else CompletenessCheck()
+    async with aclosing(answer.body()) as body:
+        async for piece in body:
+            if check is not None:
+                try:
+                    check.feed(piece)
+                except IncompleteError as error:
+                    raise _cut_short(name) from error
+            yield piece
+    if check is not None and not check.is_whole:
+        raise _cut_short(name)
 
 
 async def _read_head(content: AsyncIterator[bytes], name: str) -> bytes:
@@ -154,6 +173,12 @@ async def _read_head(content: AsyncIterator[bytes], name: str) -> bytes:
     if head[_PREAMBLE : _PREAMBLE + len(_PREFIX)] != _PREFIX:
         raise _not_dicom(name)
     return head
+
+
+def _cut_short(name: str) -> ArchiveResponseError:
+    return ArchiveResponseError(
+        f"{name} sent an image that is cut short or malformed: try again."
+    )
 
 
 def _not_dicom(name: str) -> ArchiveResponseError:

@@ -148,17 +148,29 @@ def test_retrieve_instance_asks_differently_where_the_wildcard_is_not_accepted()
     assert len(server.requests) == 3
 
 
+def undelimited(body: bytes, media_type: str = "application/dicom") -> bytes:
+    """An answer that ends with its connection, as servers without keep-alive send."""
+    return head(Content_Type=media_type, Connection="close") + body
+
+
+HTTP_1_0 = undelimited(FILE).replace(b"HTTP/1.1", b"HTTP/1.0", 1)
 TRUNCATED = [
-    (head(Content_Type="application/dicom", Content_Length="9999") + FILE[:5000]),
+    (head(Content_Type="application/dicom", Content_Length="9999") + FILE[:3000]),
     (head(Content_Type=MULTIPART, Content_Length="99999") + PART),
-    (head(Content_Type=MULTIPART, Connection="close") + PART),
-    (head(Content_Type=MULTIPART, Connection="close") + PART + b"\r\n--the-bound"),
+    undelimited(PART, MULTIPART),
+    undelimited(PART + b"\r\n--the-bound", MULTIPART),
     (
         head(Content_Type="application/dicom", Transfer_Encoding="chunked")
         + b"1000\r\n"
         + FILE[:0x1000]
         + b"\r\n"
     ),
+    undelimited(FILE[:3000]),
+    undelimited(FILE[:-1]),
+    undelimited(FILE[:-1], "application/octet-stream"),
+    undelimited(FILE[: FILE.index(b"\xe0\x7f\x10\x00")]),  # between two elements
+    undelimited(FILE + FILE[-100:]),
+    HTTP_1_0[:-1],
 ]
 
 
@@ -166,6 +178,14 @@ TRUNCATED = [
 def test_retrieve_instance_never_ends_normally_when_cut_short(answer):
     with pytest.raises(ArchiveError, match="North"):
         retrieve(prepare=answering(answer, then="close"))
+
+
+@pytest.mark.parametrize("answer", [undelimited(FILE), HTTP_1_0])
+def test_retrieve_instance_gives_files_that_end_with_their_connection(answer):
+    found, content_length, _ = retrieve(prepare=answering(answer, then="close"))
+
+    assert found == FILE
+    assert content_length is None
 
 
 def test_retrieve_instance_gives_up_a_silent_archive():

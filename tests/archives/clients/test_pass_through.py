@@ -10,7 +10,14 @@ from archives.errors import (
     ArchiveResponseError,
     InstanceNotFoundError,
 )
-from tests.dicomweb_server import BOUNDARY, content, head, raw, status
+from tests.dicomweb_server import (
+    BOUNDARY,
+    content,
+    dicom_file,
+    head,
+    raw,
+    status,
+)
 from tests.dicomweb_studies import identifier_of, make_study, serving
 
 STUDY = make_study()
@@ -75,6 +82,35 @@ def test_forward_gives_what_is_whole():
 def test_forward_of_parts_without_an_end_fails(body):
     with pytest.raises(ArchiveResponseError, match="broke off"):
         forward(closing(body))
+
+
+def ending_with_the_connection(media_type, body):
+    start = head(200, Content_Type=media_type, Connection="close")
+    return raw(start, body, then="close")
+
+
+def test_forward_gives_a_file_that_ends_with_its_connection():
+    file = dicom_file(FIRST.sop_instance_uid)
+
+    body, _, _ = forward(ending_with_the_connection("application/dicom", file))
+
+    assert body == file
+
+
+@pytest.mark.parametrize(
+    ("media_type", "message"),
+    [
+        ("application/dicom", "cut short"),
+        ("application/octet-stream", "does not say how long"),
+        ("image/jpeg", "does not say how long"),
+        ("multipart/related", "does not say how long"),  # and it has no boundary
+    ],
+)
+def test_forward_of_what_may_be_cut_short_fails(media_type, message):
+    file = dicom_file(FIRST.sop_instance_uid)
+
+    with pytest.raises(ArchiveResponseError, match=message):
+        forward(ending_with_the_connection(media_type, file[:-1]))
 
 
 def objects_of(prepare=lambda server: None):
@@ -162,10 +198,13 @@ def test_pictures_are_asked_for_as_the_archive_has_them(wado, query):
             picture = await client.rendered(FIRST, wanted)
             server.answer_with("*", content(b"html", media_type="text/html"))
             page = await client.rendered(FIRST, wanted)
-            return picture, page, server.requests[0]
+            part = ending_with_the_connection("image/jpeg", b"jp")
+            server.answer_with("*", part)
+            cut = await client.rendered(FIRST, wanted)
+            return picture, page, cut, server.requests[0]
 
-    picture, page, request = asyncio.run(main())
+    picture, page, cut, request = asyncio.run(main())
 
-    assert (picture, page) == (b"jpeg", None)
+    assert (picture, page, cut) == (b"jpeg", None, None)
     assert request.query.endswith(query)
     assert request.path.endswith("/wado" if wado else "/frames/3/rendered")
