@@ -17,8 +17,11 @@ _IMPLICIT: Final = "1.2.840.10008.1.2"
 _DEFLATED: Final = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.8.1"})
 _BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
 _LONG_VRS: Final = frozenset(
-    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ")
-    + (b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+    vr.encode("ascii")
+    for vr in (
+        *("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT"),
+        "UV",
+    )
 )
 _UNDEFINED: Final = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD

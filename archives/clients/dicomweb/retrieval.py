@@ -16,6 +16,7 @@ from archives.clients.dicomweb.multipart import (
 )
 from archives.clients.dicomweb.query_string import query_string
 from archives.clients.dicomweb.search import path_to
+from archives.clients.file_head import NotDicomError, read_head
 from archives.clients.http import HttpAnswer, HttpSession
 from archives.entities import InstanceIdentifier
 from archives.errors import ArchiveResponseError, InstanceNotFoundError
@@ -28,12 +29,10 @@ _ACCEPTED: Final = (
     f'{MULTIPART}; type="{DICOM}"',
     f"{DICOM}; transfer-syntax=*",
 )
-_PREAMBLE: Final = 128
-_PREFIX: Final = b"DICM"
 
 
 class HttpInstanceStream:
-    """An ``InstanceStream``; its first bytes have come and are those of a DICOM file."""
+    """An ``InstanceStream`` whose first bytes have come, of the file that was asked for."""
 
     def __init__(
         self, content_length: int | None, head: bytes, rest: AsyncIterator[bytes]
@@ -55,7 +54,7 @@ async def retrieve_instance(
     async with _found(http, identifier) as answer:
         part = _part_reader(answer, http.name)
         async with aclosing(_file(answer, part, http.name)) as content:
-            head = await _read_head(content, http.name)
+            head = await _head_of(identifier, content, http.name)
             length = answer.content_length if part is None else part.content_length
             yield HttpInstanceStream(length, head, content)
 
@@ -164,15 +163,26 @@ async def whole_body(answer: HttpAnswer, name: str) -> AsyncGenerator[bytes, Non
         raise _cut_short(name)
 
 
-async def _read_head(content: AsyncIterator[bytes], name: str) -> bytes:
-    head = b""
+async def _head_of(
+    identifier: InstanceIdentifier, content: AsyncIterator[bytes], name: str
+) -> bytes:
+    """The first bytes of the file, which say that it is the one that was asked for."""
+    data = b""
     async for piece in content:
-        head += piece
-        if len(head) >= _PREAMBLE + len(_PREFIX):
-            break
-    if head[_PREAMBLE : _PREAMBLE + len(_PREFIX)] != _PREFIX:
-        raise _not_dicom(name)
-    return head
+        data += piece
+        try:
+            head = read_head(data)
+        except NotDicomError as error:
+            raise _not_dicom(name) from error
+        if head is None:
+            continue
+        if head.sop_instance_uid != identifier.sop_instance_uid:
+            raise ArchiveResponseError(
+                f"{name} sent another image than the one that was asked for: tell its "
+                "administrator."
+            )
+        return data
+    raise _not_dicom(name)
 
 
 def _cut_short(name: str) -> ArchiveResponseError:

@@ -216,6 +216,27 @@ def test_retrieve_instance_refuses_what_is_not_dicom(media_type, body):
         retrieve(prepare=prepare)
 
 
+OTHER = dicom_file("1.1.1.2")
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        OTHER,
+        FILE.replace(b"1.1.1.1\0", b"1.1.1.11", 1),
+        FILE.replace(b"\2\0\3\0UI", b"\2\0\4\0UI", 1),  # it has none
+    ],
+)
+def test_retrieve_instance_refuses_another_image(file):
+    def prepare(server: DicomWebServer) -> None:
+        server.answer_with(
+            "*/instances/*", content(file, media_type="application/dicom")
+        )
+
+    with pytest.raises(ArchiveResponseError, match="sent another image"):
+        retrieve(prepare=prepare)
+
+
 def test_retrieve_instance_closes_the_stream_when_it_is_left():
     start = head(Content_Type="application/dicom", Content_Length="99999") + FILE
 
