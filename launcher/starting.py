@@ -63,7 +63,7 @@ def start(
     checked = allowed_extras(template, extras)
     filled = _fill(template, selection, checked)
     asked = list(archives)
-    why = _why_manifest(template, asked)
+    why = _why_manifest(template, asked, selection)
     if not why:
         try:
             options = _options(template, filled, checked)
@@ -193,8 +193,10 @@ def _dicom_rs(
     return weasis.open_dicom_rs(asked, selection, options, headers)
 
 
-def _why_manifest(template: LaunchTemplate, archives: Sequence[Archive]) -> str:
-    """Why Weasis gets a manifest, as far as template and archives say."""
+def _why_manifest(
+    template: LaunchTemplate, archives: Sequence[Archive], selection: Selection
+) -> str:
+    """Why Weasis gets a manifest, as far as template, archives and selection say."""
     if template.mode == template.Mode.MANIFEST:
         return "The template asks for a manifest."
     preferred = {archive.product.launch_modes[0] for archive in archives}
@@ -203,11 +205,13 @@ def _why_manifest(template: LaunchTemplate, archives: Sequence[Archive]) -> str:
             "A manifest suits every archive, and tells the user what each of them "
             "answered."
         )
-    reasons = (_why_not_dicom_rs(template, archive) for archive in archives)
+    reasons = (_why_not_dicom_rs(template, archive, selection) for archive in archives)
     return next(filter(None, reasons), "")
 
 
-def _why_not_dicom_rs(template: LaunchTemplate, archive: Archive) -> str:
+def _why_not_dicom_rs(
+    template: LaunchTemplate, archive: Archive, selection: Selection
+) -> str:
     """Why Weasis can't ask an archive itself; empty if it can."""
     if archive.protocol != Archive.Protocol.DICOMWEB:
         return f"{archive.name} is not a DICOMweb archive."
@@ -217,7 +221,41 @@ def _why_not_dicom_rs(template: LaunchTemplate, archive: Archive) -> str:
         return f"{archive.name} asks for a certificate, which stays in the hub."
     if (template.images or archive.images) != Archive.Images.DIRECT:
         return f"Images of {archive.name} come through the hub."
+    return _why_not_asked(archive, selection)
+
+
+def _why_not_asked(archive: Archive, selection: Selection) -> str:
+    """Why an archive would refuse what Weasis asks for a selection; empty if it won't.
+
+    Weasis only logs that, so that the user would see nothing.
+    """
+    product = archive.product
+    if selection.series or selection.instances:
+        if not product.quirks.is_relational:
+            return (
+                f"{archive.name} finds series and images only in a study that is "
+                "named, and Weasis does not name it."
+            )
+        if product.repeats_parameters:
+            return (
+                f"{archive.name} wants each attribute in a parameter of its own, and "
+                "Weasis asks for series and images with a list of them."
+            )
+    known = product.quirks.study_keys
+    if known is not None and not _keys_of(selection) <= known:
+        return f"{archive.name} can't be searched by all that this launch names."
     return ""
+
+
+def _keys_of(selection: Selection) -> set[str]:
+    """Attributes that Weasis searches studies by."""
+    keys = {
+        "PatientID": selection.patients,
+        "IssuerOfPatientID": any(p.issuer_of_patient_id for p in selection.patients),
+        "StudyInstanceUID": selection.study_instance_uids,
+        "AccessionNumber": selection.accession_numbers,
+    }
+    return {name for name, is_named in keys.items() if is_named}
 
 
 def _may_find_several_studies(selection: Selection) -> bool:

@@ -47,6 +47,7 @@ class Behaviour:
     takes_include_fields: bool = True
     is_relational: bool = True
     has_multipart: bool = True
+    sends_series: bool = True  # whole, as one answer of several parts
     tells_part_length: bool = True
     warns: bool = False
     compresses: bool = False
@@ -167,6 +168,8 @@ class DicomWebServer:
                 return self._metadata(_named(parents))
             case ["studies", _, "series", _, "instances", uid]:
                 return self._retrieve(uid, is_multipart=self.behaviour.has_multipart)
+            case ["studies", _, "series", _] as names if self.behaviour.sends_series:
+                return self._retrieve_all(_named(names))
         return status(404)
 
     def _is_welcome(self, request: Request) -> bool:
@@ -251,20 +254,25 @@ class DicomWebServer:
     def _retrieve(self, uid: str, *, is_multipart: bool) -> Answer:
         if not any(row[2].sop_instance_uid == uid for row in self._rows({})):
             return status(404)
-        file = self._file(uid)
         if not is_multipart:
-            return content(file, media_type="application/dicom")
-        length = (
-            f"Content-Length: {len(file)}\r\n"
-            if self.behaviour.tells_part_length
-            else ""
-        )
-        head = (
-            f"--{BOUNDARY}\r\nContent-Type: application/dicom\r\n{length}\r\n".encode()
-        )
+            return content(self._file(uid), media_type="application/dicom")
+        return self._multipart([uid])
+
+    def _retrieve_all(self, parents: dict[str, str]) -> Answer:
+        uids = [row[2].sop_instance_uid for row in self._rows(parents)]
+        return self._multipart(uids) if uids else status(404)
+
+    def _multipart(self, uids: list[str]) -> Answer:
         media_type = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
-        body = head + file + f"\r\n--{BOUNDARY}--\r\n".encode()
+        body = b"".join(map(self._part, uids)) + f"--{BOUNDARY}--\r\n".encode()
         return content(body, media_type=media_type)
+
+    def _part(self, uid: str) -> bytes:
+        file, length = self._file(uid), ""
+        if self.behaviour.tells_part_length:
+            length = f"Content-Length: {len(file)}\r\n"
+        head = f"--{BOUNDARY}\r\nContent-Type: application/dicom\r\n{length}\r\n"
+        return head.encode() + file + b"\r\n"
 
     def _file(self, uid: str) -> bytes:
         return dicom_file(uid)

@@ -666,6 +666,22 @@ def test_client_repeats_parameters_where_it_is_told_to(site: Site) -> None:
     assert query["a"] == ["b"]
 
 
+@pytest.mark.parametrize(("name", "count"), [("seriesUID", 5), ("objectUID", 7)])
+def test_client_appends_a_list_to_repeated_parameters(
+    site: Site, name: str, count: int
+) -> None:
+    site.pages = {"/rs/series": qido(), "/rs/instances": qido()}
+    command = f'$dicom:rs --url "{site.url}/rs" -r "{name}=1.2"'
+
+    open_uri(
+        weasis_uri('$weasis:config pro="dicom.qido.query.multi.params true"', command)
+    )
+
+    fields = parse_qs(urlsplit(site.seen[0][0]).query)["includefield"]
+    assert len(fields) == 13
+    assert [len(each.split(",")) for each in fields] == [1] * 12 + [count]
+
+
 def test_client_refuses_a_multipart_without_its_end(site: Site) -> None:
     path = f"/studies/1.2/series/1.2.3/instances/{UID}"
     instance = f'<Instance SOPInstanceUID="{UID}" DirectDownloadFile="{path}"/>'

@@ -13,11 +13,15 @@ COUNT = "00201209"
 STUDY_FIELDS = "00080020,00080030,00080050,00080061,00080090,00081030,00100010"
 STUDY_FIELDS += ",00100020,00100021,00100030,00100040,0020000D,00200010"
 SERIES_FIELDS = "0008103E,00080060,0020000E,00200011,00081190"
-INSTANCE_FIELDS = "0008103E,00080060,0020000E,00200011,00200013,00081190"
-# What a request of $dicom:rs names: resource, tag, and fields beside STUDY_FIELDS.
+INSTANCE_FIELDS = "00080018,00200013,00081190"
+# What a request of $dicom:rs names: resource, tag, and what is put behind STUDY_FIELDS.
 REQUEST_KEYS = {
-    "objectUID": ("instances", "00080018", INSTANCE_FIELDS),
-    "seriesUID": ("series", "0020000E", SERIES_FIELDS),
+    "objectUID": (
+        "instances",
+        "00080018",
+        ",0008103E,00080060,0020000E,00200011,00200013,00081190",
+    ),
+    "seriesUID": ("series", "0020000E", ",0008103E,00080060,00081190,00200011"),
     "accessionNumber": ("studies", "00080050", ""),
     "studyUID": ("studies", "0020000D", ""),
     "patientID": ("studies", "00100020", ""),
@@ -86,7 +90,7 @@ def request_paths(request: str) -> Iterator[str]:
             raise WeasisError(f"dicom:rs does not know the request type {other!r}")
     for name in names:
         resource, tag, more = REQUEST_KEYS[name]
-        fields = f"{STUDY_FIELDS},{more}" if more else STUDY_FIELDS
+        fields = f"{STUDY_FIELDS}{more}"
         for value in (value for key, value in pairs if key == name):
             key = patient_query(value) if name == "patientID" else f"{tag}={value}"
             yield f"/{resource}?{key}&includefield={fields}"
@@ -100,10 +104,13 @@ def patient_query(value: str) -> str:
 
 
 def repeated_fields(url: str) -> str:
-    """With ``dicom.qido.query.multi.params``: each field in a parameter of its own."""
-    start, key, fields = url.partition("&includefield=")
-    listed, separator, rest = fields.partition("&")
-    return f"{start}{key}{listed.replace(',', key)}{separator}{rest}"
+    """With ``dicom.qido.query.multi.params``: each field in a parameter of its own.
+
+    But for what Weasis puts behind them for series and objects: that stays a list.
+    """
+    for fields in (STUDY_FIELDS, SERIES_FIELDS, INSTANCE_FIELDS):
+        url = url.replace(fields, fields.replace(",", "&includefield="))
+    return url
 
 
 def qido_value(found: dict[str, Any], tag: str) -> str:

@@ -11,6 +11,7 @@ Prints a short report; the exit status is 1 if anything failed. See ``weasis_uri
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 import sys
@@ -25,6 +26,7 @@ if __package__ in {None, ""}:
 
 from tests.weasis_addresses import (
     COUNT,
+    INSTANCE_FIELDS,
     SERIES_FIELDS,
     STUDY_FIELDS,
     image_url,
@@ -76,6 +78,7 @@ class WeasisClient:
         self.http = HttpClient(self.version, self.user)
         self.result = Result(Launch([]))
         self._seen: set[str] = set()
+        self._found: set[str] = set()  # series of $dicom:rs, until they are fetched
         self._repeats_fields = False
 
     def open(self, uri: str) -> Result:
@@ -148,7 +151,25 @@ class WeasisClient:
                 continue  # harmless: it is made from the pixels later
             if answer.status == 200:
                 self.result.thumbnails[series.series_instance_uid] = answer.body
-                break
+                return
+        if wado.is_dicom_web and wado.is_series_retrieve and not series.instances:
+            self._middle_thumbnail(series, wado)
+
+    def _middle_thumbnail(self, series: Series, wado: WadoParameters) -> None:
+        """Of a series fetched whole that has no thumbnail: its middle image, rendered."""
+        uid = series.series_instance_uid
+        root = f"{wado.base_url}/studies/{series.study_instance_uid}/series"
+        query = f"{root}?0020000E={uid}&includefield={COUNT}"
+        count = self._qido(query, wado, DICOM_JSON)
+        middle = sum(int(qido_value(one, COUNT) or 0) for one in count) // 2
+        query = f"{root}/{uid}/instances?includefield=00080018&limit=1&offset={middle}"
+        for found in self._qido(query, wado, DICOM_JSON):
+            url = f"{root}/{uid}/instances/{qido_value(found, '00080018')}/rendered"
+            url += "?viewport=256%2C256"
+            with contextlib.suppress(DownloadError):
+                answer = self.http.get("thumbnail", url, request_headers(wado))
+                if answer.status == 200:
+                    self.result.thumbnails[uid] = answer.body
 
     def _complete(self, wado: WadoParameters) -> None:
         """Ask by QIDO-RS for what a DICOM_WEB manifest left out."""
@@ -173,11 +194,26 @@ class WeasisClient:
         url = f"{wado.base_url}/studies/{study.study_instance_uid}/series"
         url += f"?includefield={SERIES_FIELDS}{extra}"
         for found in self._qido(url, wado, headers):
-            self._add_found_series(study, found, wado)
+            series = self._add_found_series(study, found, wado)
+            if self.version < (4, 7, 2):
+                self._add_instances(series, headers, extra)
+
+    def _add_instances(self, series: Series, headers: Headers, extra: str) -> None:
+        """Before 4.7.2 no series is fetched whole: its images are asked for."""
+        url = f"{series.wado.base_url}/studies/{series.study_instance_uid}/series/"
+        url += f"{series.series_instance_uid}/instances?includefield={INSTANCE_FIELDS}"
+        for found in self._qido(f"{url}{extra}", series.wado, headers):
+            self._add_instance(series, found)
+
+    def _add_instance(self, series: Series, found: dict[str, Any]) -> None:
+        uid = qido_value(found, "00080018")
+        path = f"/studies/{series.study_instance_uid}/series/"
+        path += f"{series.series_instance_uid}/instances/{uid}"
+        series.instances[uid] = Instance(uid, None, path)
 
     def _add_found_series(
         self, study: Study, found: dict[str, Any], wado: WadoParameters
-    ) -> None:
+    ) -> Series:
         """Retrieve it from where the archive says, else from where it was found."""
         root, studies, _ = qido_value(found, "00081190").partition("/studies/")
         if studies:
@@ -186,7 +222,7 @@ class WeasisClient:
         attributes = {"Modality": qido_value(found, "00080060")}
         headers = request_headers(wado)
         new = Series(uid, study.study_instance_uid, attributes, wado, headers)
-        study.series.setdefault(uid, new)
+        return study.series.setdefault(uid, new)
 
     # $dicom:close and $dicom:rs
 
@@ -237,10 +273,15 @@ class WeasisClient:
         patient = self.explorer.patients.setdefault(key, Patient(key, attributes, wado))
         uid = qido_value(found, "0020000D")
         study = patient.studies.setdefault(uid, Study(uid, {}, wado))
-        if qido_value(found, "0020000E"):
-            self._add_found_series(study, found, wado)
-        else:
+        if not qido_value(found, "0020000E"):
             self._add_series(study, wado, headers, extra)
+            return
+        series = self._add_found_series(study, found, wado)
+        self._found.add(series.series_instance_uid)
+        if qido_value(found, "00080018"):
+            self._add_instance(series, found)
+        elif self.version < (4, 7, 2):
+            self._add_instances(series, headers, extra)
 
     def _qido(
         self, url: str, wado: WadoParameters | None, headers: Headers
@@ -270,9 +311,7 @@ class WeasisClient:
 
     def _download_series(self, series: Series) -> Series | None:
         """Returns the series if it has to be repeated."""
-        if series.wado.is_dicom_web and not series.instances:
-            if not series.wado.is_series_retrieve:
-                return None
+        if self._is_bulk(series):
             return series if self._download_bulk(series) else None
         wanted = [
             one for one in series.in_order() if one.sop_instance_uid not in self._seen
@@ -304,10 +343,18 @@ class WeasisClient:
         self._seen.add(uid)
         return False
 
+    def _is_bulk(self, series: Series) -> bool:
+        """Whether it is fetched whole, at first: of $dicom:rs even if images are known."""
+        wado, uid = series.wado, series.series_instance_uid
+        is_whole = wado.is_dicom_web and wado.is_series_retrieve
+        is_new = not series.instances or uid in self._found
+        return is_whole and is_new and self.version >= (4, 7, 2)
+
     def _download_bulk(self, series: Series) -> bool:
         """A whole series as one multipart answer; what it lacks is asked one by one."""
         root = f"{series.wado.base_url}/studies/{series.study_instance_uid}/series"
         uid = series.series_instance_uid
+        self._found.discard(uid)
         query = f"{root}?0020000E={uid}&includefield={COUNT}"
         count = self._qido(query, series.wado, DICOM_JSON)
         expected = sum(int(qido_value(one, COUNT) or 0) for one in count)
@@ -324,12 +371,10 @@ class WeasisClient:
         if len(received) >= expected:
             return False
         fields = "includefield=00080016,00080018,00200013&offset=0&limit=1000"
-        for found in self._qido(
-            f"{root}/{uid}/instances?{fields}", series.wado, DICOM_JSON
-        ):
-            sop_uid = qido_value(found, "00080018")
-            path = f"/studies/{series.study_instance_uid}/series/{uid}/instances"
-            series.instances[sop_uid] = Instance(sop_uid, None, f"{path}/{sop_uid}")
+        if not series.instances:
+            url = f"{root}/{uid}/instances?{fields}"
+            for found in self._qido(url, series.wado, DICOM_JSON):
+                self._add_instance(series, found)
         return bool(series.instances)
 
 

@@ -60,7 +60,7 @@ class Azure(VendorServer):
         login = request.login if request.authorization else in_form
         return None if login == CLIENT else (401, {"error": "invalid_client"})
 
-    def _is_welcome(self, request: Request) -> bool:
+    def knows(self, request: Request) -> bool:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         return self.tokens.is_valid(token)
 
@@ -75,5 +75,5 @@ class Azure(VendorServer):
         return super().refusal(request, level)
 
     def _shown(self, match: dict, request: Request, level: str) -> dict:
-        shown = DEFAULTS[level] | set(self.included(request)) | {"0020000D", "0020000E"}
+        shown = DEFAULTS[level] | self.asked_for(request) | {"0020000D", "0020000E"}
         return {tag: element for tag, element in match.items() if tag in shown}

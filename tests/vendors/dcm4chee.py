@@ -44,5 +44,5 @@ class Dcm4chee(VendorServer):
     def _shown(self, match: dict, request: Request, level: str) -> dict:
         if request.keys.get("includedefaults") != "false":
             return match
-        asked = {*self.included(request), "0020000D", "0020000E", "00080018"}
+        asked = {*self.asked_for(request), "0020000D", "0020000E", "00080018"}
         return {tag: element for tag, element in match.items() if tag in asked}

@@ -55,7 +55,7 @@ class Google(VendorServer):
             return 400, {"error": "invalid_grant"}
         return None if claims["scope"] == SCOPE else (400, {"error": "invalid_scope"})
 
-    def _is_welcome(self, request: Request) -> bool:
+    def knows(self, request: Request) -> bool:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         return self.tokens.is_valid(token)
 

@@ -49,7 +49,7 @@ class HealthImaging(VendorServer):
             "aws_secret_access_key": KEYS.secret_access_key,
         }
 
-    def _is_welcome(self, request: Request) -> bool:
+    def knows(self, request: Request) -> bool:
         return is_signed(request, KEYS)
 
     def refusal(self, request: Request, level: str) -> int | None:

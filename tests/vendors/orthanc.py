@@ -24,5 +24,5 @@ class Orthanc(VendorServer):
     behaviour_values = {"total_cap": FIND_LIMIT}
 
     def _shown(self, match: dict, request: Request, level: str) -> dict:
-        left_out = ONLY_WHEN_ASKED - set(self.included(request))
+        left_out = ONLY_WHEN_ASKED - self.asked_for(request)
         return {tag: element for tag, element in match.items() if tag not in left_out}

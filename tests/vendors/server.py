@@ -34,6 +34,7 @@ TAGS = {
     "SeriesInstanceUID": "0020000E",
     "SOPInstanceUID": "00080018",
 }
+KEYWORDS = {tag: keyword for keyword, tag in TAGS.items()}
 NAMES = frozenset({"PatientName", "ReferringPhysicianName"})
 PARAMETERS = frozenset({"limit", "offset", "includefield", "fuzzymatching"})
 Server = TypeVar("Server", bound=DicomWebServer)
@@ -44,7 +45,8 @@ class VendorServer(DicomWebServer):
     """A server at ``path``, with its WADO-URI service at ``wado_path`` if it has one.
 
     ``study_keys`` are what studies can be searched by, where that is limited; other keys
-    are ignored, or refused with 400. ``fuzzy_keys`` obey ``fuzzymatching``.
+    are ignored, or refused with 400. ``fuzzy_keys`` obey ``fuzzymatching``. Keys may be
+    tags or keywords. One that ``is_open`` asks for no login.
     """
 
     product: ClassVar[str]
@@ -66,6 +68,7 @@ class VendorServer(DicomWebServer):
         chosen |= self.behaviour_values | behaviour
         super().__init__(studies, Behaviour(**chosen))
         self.refused: list[str] = []
+        self.is_open = False
         self._files: dict[str, bytes] = {}
         self.tokens = TokenServer(time.monotonic, seconds=3600)
         self.tokens.refuses = self.refuses_token
@@ -90,6 +93,12 @@ class VendorServer(DicomWebServer):
     def wado_address(self) -> str:
         return self.url.removesuffix("/dicom-web") + self.wado_path
 
+    def open_values(self) -> dict[str, Any]:
+        """Settings of an archive that is this server once it asks for no login."""
+        self.is_open = True
+        values = {"preset": self.product, "url": self.address, "images": "direct"}
+        return values | {"authentication": "none"}
+
     def archive_values(self) -> dict[str, Any]:
         """Settings of an archive that is this server."""
         values: dict[str, Any] = {"preset": self.product, "url": self.address}
@@ -111,7 +120,15 @@ class VendorServer(DicomWebServer):
         is_missing = bool(self.missing and re.fullmatch(self.missing, inside))
         if is_missing or not request.path.startswith(prefix):
             return self._refuse(request, 404)
-        return super()._answer(replace(request, path=f"/dicom-web/{inside}"))
+        path, query = f"/dicom-web/{inside}", _with_keywords(request.query)
+        return super()._answer(replace(request, path=path, query=query))
+
+    def _is_welcome(self, request: Request) -> bool:
+        return self.is_open or self.knows(request)
+
+    def knows(self, request: Request) -> bool:
+        """Whether the request comes with a login of this product."""
+        return super()._is_welcome(request)
 
     def _refuse(self, request: Request, code: int) -> Answer:
         self.refused.append(f"{code} {request.path}?{request.query}")
@@ -141,6 +158,10 @@ class VendorServer(DicomWebServer):
         return [
             value for name, value in parse_qsl(request.query) if name == "includefield"
         ]
+
+    def asked_for(self, request: Request) -> set[str]:
+        """What is to be included, by lists or one by one."""
+        return set(",".join(self.included(request)).split(","))
 
     def _is_match(self, match: dict, keys: dict[str, str]) -> bool:
         is_fuzzy = keys.get("fuzzymatching") == "true"
@@ -176,6 +197,15 @@ class VendorServer(DicomWebServer):
         if not self._files:
             self._files = files_of(self.studies)
         return self._files[uid]
+
+
+def _with_keywords(query: str) -> str:
+    """The query, with keywords where it has tags."""
+    parts = (part.partition("=") for part in query.split("&"))
+    return "&".join(
+        KEYWORDS.get(name.upper(), name) + separator + value
+        for name, separator, value in parts
+    )
 
 
 def _text(value: object) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -18,16 +18,13 @@ from typing import Any
 import pytest
 
 from archives.clients import close_connections, open_client
-from archives.clients.authentication import tokens
 from archives.clients.base import DicomWebEndpoint
-from archives.clients.dicomweb.memory import memory_of
 from archives.embedded import EmbeddedArchive
 from archives.entities import (
     InstanceIdentifier,
     PatientIdentifier,
     Selection,
     SeriesIdentifier,
-    Study,
     WholeStudies,
 )
 from archives.errors import ArchiveError
@@ -41,57 +38,17 @@ from tests.asgi import serve_hub
 from tests.dicomweb_studies import instances_in, instances_of
 from tests.factories import make_dimse_archive, make_launch
 from tests.token_server import service_account_key
-from tests.vendors.azure import Azure
 from tests.vendors.dcm4chee import Dcm4chee
-from tests.vendors.dicomcloud import DicomCloud
-from tests.vendors.files import files_of, many, studies, write
-from tests.vendors.generic import Generic
-from tests.vendors.google import Google
-from tests.vendors.healthimaging import HealthImaging
-from tests.vendors.healthimaging_proxy import HealthImagingProxy
-from tests.vendors.kheops import Kheops
-from tests.vendors.orthanc import Orthanc
-from tests.vendors.server import VendorServer, serving
+from tests.vendors.files import files_of, many, write
+from tests.vendors.products import HEAD, KNEE, OTHER, STUDIES, VENDORS, running
 from tests.weasis_client import open_uri
 
-VENDORS: dict[str, type[VendorServer]] = {
-    vendor.product: vendor
-    for vendor in (
-        Dcm4chee,
-        Orthanc,
-        Google,
-        Azure,
-        DicomCloud,
-        Kheops,
-        HealthImaging,
-        HealthImagingProxy,
-        Generic,
-    )
-}
 DIMSE_PRODUCTS = [slug for slug, each in PRESETS.items() if DIMSE in each.protocols]
-HEAD, KNEE, OTHER = STUDIES = studies()
 PATIENT = Selection(patients=(PatientIdentifier(patient_id="P1"),))
 BY_SERIES = Selection(series=(SeriesIdentifier(series_instance_uid="1.2.1.2"),))
 BY_IMAGE = Selection(instances=(InstanceIdentifier(sop_instance_uid="1.2.1.2.3"),))
 
 every_vendor = pytest.mark.parametrize("product", VENDORS)
-
-
-@contextmanager
-def running(
-    product: str, held: tuple[Study, ...] = STUDIES, **values: Any
-) -> Iterator[tuple[VendorServer, Archive]]:
-    """The vendor's server, and the archive that its preset makes of it; not stored."""
-    memory_of.cache_clear()  # ports come back
-    tokens._source.cache_clear()
-    with serving(VENDORS[product](held)) as server:
-        preset = PRESETS[server.product]
-        settings = preset.initial("dicomweb") | server.archive_values() | values
-        archive = Archive(
-            name="The archive", slug="archive", protocol="dicomweb", **settings
-        )
-        archive.full_clean(validate_unique=False)
-        yield server, archive
 
 
 def run(archive: Archive, action: Callable[[Any], Any]) -> Any:
