@@ -93,8 +93,11 @@ class HttpSession:
         accept: str,
         accept_encoding: str = "gzip",
         byte_range: str = "",
+        is_image: bool = False,
     ) -> AsyncIterator[HttpAnswer]:
         """Ask for a resource; the answer's status may be any but an error for all.
+
+        ``is_image`` says that it is read as fast as a viewer takes it.
 
         Follows redirects on the same origin. Statuses that mean the same whatever was
         asked are raised: see ``http_failures``; others are the caller's.
@@ -103,7 +106,7 @@ class HttpSession:
         headers = {"Accept": accept, "Accept-Encoding": accept_encoding}
         if byte_range:
             headers["Range"] = byte_range
-        async with self._turn():
+        async with self._turn(is_image=is_image):
             response = await self._open(url, headers)
             try:
                 raise_for_status(response.status_code, self.endpoint)
@@ -131,13 +134,13 @@ class HttpSession:
             ) from error
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
+    async def _turn(self, *, is_image: bool) -> AsyncIterator[None]:
         """Wait until fewer than ``maximum_connections`` requests are under way."""
         pool = pool_of(self.endpoint)
         with pool.in_use():
             try:
                 async with asyncio.timeout(self.endpoint.deadlines.total):
-                    await pool.turns.acquire()
+                    await pool.turns.acquire(is_image=is_image)
             except TimeoutError as error:
                 raise ArchiveUnavailableError(
                     f"{self.name} is busy with other requests of ours: try again in a "
@@ -146,7 +149,7 @@ class HttpSession:
             try:
                 yield
             finally:
-                pool.turns.release()
+                pool.turns.release(is_image=is_image)
 
     async def _open(self, url: str, headers: dict[str, str]) -> httpx2.Response:
         may_renew = True

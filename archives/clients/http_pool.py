@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from archives.clients.base import DicomWebEndpoint
 from archives.clients.http_transport import PinnedTransport
 from archives.clients.pool import Pools
 from archives.clients.tls import client_context
+from archives.clients.turns import Turns
 
 KEEP_ALIVE_SECONDS: Final = 60.0
 
@@ -24,7 +24,7 @@ class HttpPool:
 
     def __init__(self, endpoint: DicomWebEndpoint) -> None:
         deadlines = endpoint.deadlines
-        self.turns = asyncio.Semaphore(endpoint.maximum_connections)
+        self.turns = Turns(endpoint.maximum_connections)
         self.authorizer = authorizer_of(endpoint)
         self.client = httpx2.AsyncClient(
             transport=PinnedTransport(

@@ -47,6 +47,7 @@ async def forward(
         accept=accept,
         accept_encoding="identity",
         byte_range=byte_range,
+        is_image=True,
     ) as answer:
         yield WholeAnswer(answer, http.name)
 
@@ -102,7 +103,7 @@ async def metadata(
     http: HttpSession, path: Sequence[str]
 ) -> AsyncIterator[AsyncIterator[JsonObject]]:
     url = f"{http.endpoint.url}/{path_to(*path)}"
-    async with http.get(url, accept=DICOM_JSON) as answer:
+    async with http.get(url, accept=DICOM_JSON, is_image=True) as answer:
         raise_for_status(answer.status, http.name)
         async with aclosing(_objects(answer, http.name)) as objects:
             yield objects

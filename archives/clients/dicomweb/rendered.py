@@ -22,7 +22,7 @@ async def rendered(
     """``None`` where the archive has no such picture."""
     url = _address(http, identifier, wanted)
     async with http.get(
-        url, accept=wanted.media_type, accept_encoding="identity"
+        url, accept=wanted.media_type, accept_encoding="identity", is_image=True
     ) as answer:
         is_picture = answer.status == 200 and answer.media_type == wanted.media_type
         # One that may be cut short is none.

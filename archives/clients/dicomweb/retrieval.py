@@ -71,7 +71,9 @@ async def _found(
     memory = memory_of(http.endpoint.url)
     ways = sorted(accepted, key=lambda accept: accept != memory.accepted)
     for accept in ways:
-        async with http.get(url, accept=accept, accept_encoding="identity") as answer:
+        async with http.get(
+            url, accept=accept, accept_encoding="identity", is_image=True
+        ) as answer:
             if answer.status == 406 and accept != ways[-1]:
                 continue
             raise_for_status(answer.status, http.name)

@@ -160,6 +160,12 @@ def silent(endpoint: DimseEndpoint) -> ArchiveError:
     )
 
 
+def busy(endpoint: DimseEndpoint) -> ArchiveError:
+    return ArchiveUnavailableError(
+        f"{endpoint.name} is busy with other requests of ours: try again in a minute."
+    )
+
+
 def too_slow(endpoint: DimseEndpoint) -> ArchiveError:
     return ArchiveUnavailableError(
         f"{endpoint.name} did not finish within {endpoint.deadlines.total:g} s. "

@@ -17,6 +17,7 @@ from archives.clients.dimse.messages import Command, CommandError
 from archives.clients.dimse.negotiation import AcceptedContext, move_proposal
 from archives.clients.dimse.pool import pool_of
 from archives.clients.image_cache import CachedSeries
+from archives.clients.turns import counts_as_image
 from archives.entities import InstanceIdentifier
 
 # How often the cache is looked at for what the storage service received.
@@ -63,7 +64,8 @@ async def move_series(
         tags.STUDY_INSTANCE_UID: identifier.study_instance_uid,
         tags.SERIES_INSTANCE_UID: identifier.series_instance_uid,
     }
-    return await _move(endpoint, keys, files, on_arrival)
+    is_image = counts_as_image(endpoint.maximum_associations)
+    return await _move(endpoint, keys, files, on_arrival, is_image=is_image)
 
 
 async def move_instance(
@@ -77,7 +79,7 @@ async def move_instance(
         tags.SERIES_INSTANCE_UID: identifier.series_instance_uid,
         tags.SOP_INSTANCE_UID: uid,
     }
-    status = await _move(endpoint, keys, files, lambda: None)
+    status = await _move(endpoint, keys, files, lambda: None, is_image=True)
     if files.has(uid):
         return
     if status in {messages.SUCCESS, messages.NO_SUCH_INSTANCE}:
@@ -97,6 +99,8 @@ async def _move(
     keys: Keys,
     files: CachedSeries,
     on_arrival: Callable[[], None],
+    *,
+    is_image: bool,
 ) -> int:
     async def run(association: Association) -> int:
         watching = asyncio.ensure_future(_watch(association, files, on_arrival))
@@ -107,7 +111,9 @@ async def _move(
             await asyncio.wait([watching])
 
     files.request()
-    return await pool_of(endpoint).run(move_proposal(endpoint.root), run)
+    return await pool_of(endpoint).run(
+        move_proposal(endpoint.root), run, is_image=is_image
+    )
 
 
 async def _moved(association: Association, keys: Keys) -> int:

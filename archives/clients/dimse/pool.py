@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final, TypeVar
 
 from archives.clients.base import DimseEndpoint
+from archives.clients.dimse import failures
 from archives.clients.dimse.association import Association
 from archives.clients.dimse.connection import associate
 from archives.clients.dimse.failures import AssociationLostError
 from archives.clients.dimse.negotiation import Proposal
 from archives.clients.pool import Pools
+from archives.clients.turns import Turns
 
 Result = TypeVar("Result")
 
@@ -28,14 +30,15 @@ _PATIENCE_SECONDS: Final = 0.01
 class AssociationPool:
     """At most ``maximum_associations`` open at once, in use or idle.
 
-    Whoever needs one more waits in line; the caller's deadline bounds the wait.
+    Whoever needs one more waits in line; the caller's deadline bounds the wait. Images
+    wait a little while only, and leave one of several associations to queries.
     """
 
     def __init__(self, endpoint: DimseEndpoint) -> None:
         self.endpoint = endpoint
-        self._slots = asyncio.Semaphore(max(endpoint.maximum_associations, 1))
+        self._turns = Turns(endpoint.maximum_associations)
         self._operations = 0  # that have a slot, or wait for one
-        self._used: set[Association] = set()
+        self._used: dict[Association, bool] = {}  # whether it is for an image
         self._idle: dict[Association, asyncio.TimerHandle] = {}
         self._settling: dict[Association, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -44,9 +47,11 @@ class AssociationPool:
         self,
         proposal: Proposal,
         operation: Callable[[Association], Awaitable[Result]],
+        *,
+        is_image: bool = False,
     ) -> Result:
         """Do ``operation`` on an association and give it back."""
-        association, result = await self.start(proposal, operation)
+        association, result = await self.start(proposal, operation, is_image=is_image)
         self.give_back(association)
         return result
 
@@ -54,13 +59,15 @@ class AssociationPool:
         self,
         proposal: Proposal,
         operation: Callable[[Association], Awaitable[Result]],
+        *,
+        is_image: bool = False,
     ) -> tuple[Association, Result]:
         """Do ``operation`` on an association, kept or new; the caller gives it back.
 
         An archive may close a kept association at the moment it is used; then the
         operation is done once more on a new one, unless answers had come already.
         """
-        association = await self._acquire(proposal)
+        association = await self._acquire(proposal, is_image=is_image)
         try:
             return association, await operation(association)
         except AssociationLostError:
@@ -71,26 +78,28 @@ class AssociationPool:
             self.give_back(association)
             raise
         self._drop_idle()
-        association = await self._acquire(proposal)
+        association = await self._acquire(proposal, is_image=is_image)
         try:
             return association, await operation(association)
         except BaseException:
             self.give_back(association)
             raise
 
-    async def _acquire(self, proposal: Proposal) -> Association:
+    async def _acquire(self, proposal: Proposal, *, is_image: bool) -> Association:
         self._operations += 1
         try:
-            await self._slots.acquire()
-        except BaseException:
+            await self._turns.acquire(is_image=is_image)
+        except BaseException as error:
             self._operations -= 1
+            if isinstance(error, TimeoutError):
+                raise failures.busy(self.endpoint) from error
             raise
         try:
             association = await self._kept(proposal) or await self._open(proposal)
         except BaseException:
-            self._release_slot()
+            self._release_turn(is_image=is_image)
             raise
-        self._used.add(association)
+        self._used[association] = is_image
         return association
 
     async def _kept(self, proposal: Proposal) -> Association | None:
@@ -132,16 +141,16 @@ class AssociationPool:
             task = self._start(self._settle(association))
             self._settling[association] = task
             return
-        self._used.discard(association)
+        is_image = self._used.pop(association)
         if association.is_usable:
             self._keep(association)
         elif not association.is_closed:
             self._start(association.release())
-        self._release_slot()
+        self._release_turn(is_image=is_image)
 
-    def _release_slot(self) -> None:
+    def _release_turn(self, *, is_image: bool) -> None:
         self._operations -= 1
-        self._slots.release()
+        self._turns.release(is_image=is_image)
 
     @property
     def is_idle(self) -> bool:

@@ -127,8 +127,8 @@ async def _retrieve_as(
     *first, last = retrieval_proposals(endpoint.root, sop_class_uid)
     for proposal in first:
         with suppress(failures.NotSentError):
-            return await pool_of(endpoint).start(proposal, start)
-    return await pool_of(endpoint).start(last, start)
+            return await pool_of(endpoint).start(proposal, start, is_image=True)
+    return await pool_of(endpoint).start(last, start, is_image=True)
 
 
 async def _sop_class(endpoint: DimseEndpoint, identifier: InstanceIdentifier) -> str:

@@ -19,6 +19,7 @@ from archives.clients.dimse import failures
 from archives.clients.dimse.failures import AssociationLostError
 from archives.clients.image_cache import CachedImage, CachedSeries, ImageCache
 from archives.clients.pool import on_close
+from archives.clients.turns import series_at_once
 from archives.entities import InstanceIdentifier
 from archives.errors import ArchiveError, ArchiveUnavailableError
 
@@ -209,7 +210,7 @@ class Series:
 
 
 class SeriesAhead:
-    """The series of one archive. One association is always left for single images."""
+    """The series of one archive, a few at a time."""
 
     def __init__(
         self, endpoint: DimseEndpoint, cache: ImageCache, retrieve: Retrieve
@@ -252,7 +253,7 @@ class SeriesAhead:
     @property
     def _may_run(self) -> bool:
         running = sum(series.is_running for series in self._series.values())
-        return running < self._endpoint.maximum_associations - 1
+        return running < series_at_once(self._endpoint.maximum_associations)
 
     async def close(self) -> None:
         _ahead.get(asyncio.get_running_loop(), {}).pop(self._endpoint, None)

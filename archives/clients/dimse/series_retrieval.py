@@ -16,6 +16,7 @@ from archives.clients.dimse.negotiation import AcceptedContext, retrieval_propos
 from archives.clients.dimse.part10 import file_head
 from archives.clients.dimse.pool import pool_of
 from archives.clients.dimse.spool import Spool
+from archives.clients.turns import counts_as_image
 from archives.entities import InstanceIdentifier
 
 
@@ -113,7 +114,8 @@ async def retrieve_series(
         return await _retrieve(association, identifier, spool)
 
     proposal = retrieval_proposals(endpoint.root, sop_class_uid)[0]
-    return await pool_of(endpoint).run(proposal, run)
+    is_image = counts_as_image(endpoint.maximum_associations)
+    return await pool_of(endpoint).run(proposal, run, is_image=is_image)
 
 
 async def _retrieve(
