@@ -35,6 +35,7 @@ from archives.errors import ArchiveRefusedError
 from archives.fields import EncryptedTextField, SecretUnreadableError
 from archives.presets import Preset, preset_of
 from archives.rules import problems, split_names
+from archives.shared_tokens import SHARED_TOKENS
 from archives.validators import validate_ae_title, validate_base_url, validate_host
 
 # What only one protocol uses; everything else is asked for both.
@@ -460,6 +461,7 @@ class Archive(AuthenticationFields):
             page_size=self.page_size,
             quirks=self.product.quirks,
             outgoing=outgoing_rules(),
+            token_store=SHARED_TOKENS,
         )
 
     def _dimse_endpoint(self, deadlines: Deadlines) -> DimseEndpoint:

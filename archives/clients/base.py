@@ -18,7 +18,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self
 
-from archives.clients.credentials import Credentials
+from archives.clients.credentials import Credentials, TokenStore
 from archives.clients.image_cache import ImageCache
 from archives.clients.outgoing import ANYWHERE, OutgoingRules
 from archives.entities import (
@@ -158,7 +158,8 @@ class DicomWebEndpoint:
     """A DICOMweb origin server: ``url`` is the base of QIDO-RS and WADO-RS.
 
     ``wado_uri_url`` is used to retrieve instances where it is given, for archives
-    without WADO-RS. URLs have no trailing slash.
+    without WADO-RS. URLs have no trailing slash. Without a ``token_store``, each process
+    asks the token server for itself.
     """
 
     name: str
@@ -172,6 +173,7 @@ class DicomWebEndpoint:
     page_size: int = 1000
     quirks: Quirks = Quirks()
     outgoing: OutgoingRules = ANYWHERE
+    token_store: TokenStore | None = field(default=None, compare=False, repr=False)
 
 
 Endpoint = DimseEndpoint | DicomWebEndpoint

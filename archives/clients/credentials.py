@@ -6,8 +6,9 @@ credentials shares connections and tokens.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 GOOGLE_SCOPE: Final = "https://www.googleapis.com/auth/cloud-healthcare"
 
@@ -75,3 +76,28 @@ Credentials = (
     | AwsKeys
     | CustomHeaders
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A token, and for how many seconds from the question on it is good."""
+
+    token: str = field(repr=False)
+    seconds: float
+
+
+class TokenStore(Hashable, Protocol):
+    """Where the processes of a hub share the tokens of token servers."""
+
+    async def newer_than(
+        self,
+        old: str,
+        credentials: ClientCredentials | ServiceAccountKey,
+        fetch: Callable[[], Awaitable[Grant]],
+    ) -> Grant:
+        """A token for these credentials that is not ``old``.
+
+        What another process left, or else what ``fetch`` gives, which only one process
+        calls at a time. Raises what that raises.
+        """
+        ...

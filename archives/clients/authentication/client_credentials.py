@@ -6,11 +6,10 @@ from urllib.parse import quote_plus
 
 from archives.clients.authentication.fixed import basic
 from archives.clients.authentication.token_server import (
-    Grant,
     RefusedClientError,
     TokenServer,
 )
-from archives.clients.credentials import ClientCredentials
+from archives.clients.credentials import ClientCredentials, Grant
 
 
 class ClientGrant:

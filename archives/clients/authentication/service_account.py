@@ -12,8 +12,8 @@ import logging
 import time
 from typing import Final
 
-from archives.clients.authentication.token_server import Grant, TokenServer
-from archives.clients.credentials import ServiceAccountKey
+from archives.clients.authentication.token_server import TokenServer
+from archives.clients.credentials import Grant, ServiceAccountKey
 from archives.errors import ArchiveRefusedError
 
 _GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"

@@ -9,13 +9,14 @@ import asyncio
 import json
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 import httpx2
 
 from archives.clients.base import TlsSettings
+from archives.clients.credentials import Grant
 from archives.clients.http_failures import UNAVAILABLE, translated_errors
 from archives.clients.http_transport import PinnedTransport
 from archives.clients.outgoing import OutgoingRules
@@ -45,14 +46,6 @@ _MEANINGS: Final = {
         "refused the key: check that it has not been deleted, and the hub's clock"
     ),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """A token, and for how many seconds from the question on it is good."""
-
-    token: str = field(repr=False)
-    seconds: float
 
 
 class RefusedClientError(ArchiveRefusedError):

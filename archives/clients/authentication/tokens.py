@@ -1,6 +1,7 @@
 """Tokens that the hub fetches: kept per process, renewed early, fetched once for all.
 
-A token is shared by every request to its archive, on whatever event loop of the process.
+A token is shared by every request to its archive, on whatever event loop of the process;
+with a ``TokenStore``, by all processes.
 """
 
 from __future__ import annotations
@@ -12,17 +13,30 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
-from archives.clients.authentication.token_server import Grant, TokenServer
+from archives.clients.authentication.token_server import TokenServer
 from archives.clients.base import DicomWebEndpoint
-from archives.clients.credentials import ClientCredentials, ServiceAccountKey
+from archives.clients.credentials import (
+    ClientCredentials,
+    Credentials,
+    Grant,
+    ServiceAccountKey,
+    TokenStore,
+)
 
 # A new token is fetched in this last part of an old one's life, which still serves.
 EARLY_SHARE: Final = 0.05
 EARLY_SECONDS: Final = 60.0
 
-Fetch = Callable[[], Awaitable[Grant]]
+
+class Fetch(Protocol):
+    """Gets a token that is to take the place of an ``old`` one; empty if there is none.
+
+    One that was not ``refused`` may be given once more, if it is good for longer.
+    """
+
+    def __call__(self, old: str, *, refused: bool) -> Awaitable[Grant]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +78,23 @@ class TokenSource:
         token = self._token
         if token is not None and token.text != refused:
             return token.text
-        return (await self._newer_than(token)).text
+        token = await self._newer_than(token, refused=True)
+        if token.text == refused:  # of a request that began before anybody knew
+            token = await self._newer_than(token, refused=True)
+        return token.text
 
     @property
     def seconds_left(self) -> float:
         return self._token.expires - self._clock() if self._token else 0.0
 
-    async def _newer_than(self, old: _Token | None) -> _Token:
+    async def _newer_than(self, old: _Token | None, *, refused: bool = False) -> _Token:
         while True:
             try:
-                return await asyncio.wrap_future(self._join(old))
+                return await asyncio.wrap_future(self._join(old, refused=refused))
             except _AbandonedError:
                 continue
 
-    def _join(self, old: _Token | None) -> Future[_Token]:
+    def _join(self, old: _Token | None, *, refused: bool = False) -> Future[_Token]:
         """The request for a newer token that is under way, or a new one."""
         with self._lock:
             if self._flight is not None:
@@ -89,17 +106,19 @@ class TokenSource:
                 flight.set_result(self._token)
                 return flight
             self._flight = flight
-        task = asyncio.get_running_loop().create_task(self._fly(flight))
+        task = asyncio.get_running_loop().create_task(self._fly(flight, old, refused))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return flight
 
-    async def _fly(self, flight: Future[_Token]) -> None:
+    async def _fly(
+        self, flight: Future[_Token], old: _Token | None, refused: bool
+    ) -> None:
         token = None
         failure: Exception = _AbandonedError()
         try:
             asked = self._clock()
-            grant = await self._fetch()
+            grant = await self._fetch(old.text if old else "", refused=refused)
             early = min(EARLY_SECONDS, EARLY_SHARE * grant.seconds)
             expires = asked + grant.seconds
             token = _Token(grant.token, expires - early, expires)
@@ -139,23 +158,40 @@ def source_of(endpoint: DicomWebEndpoint) -> TokenSource:
         outgoing=endpoint.outgoing,
     )
     with _sources_lock:
-        return _source(endpoint.credentials, server)
+        return _source(endpoint.credentials, server, endpoint.token_store)
 
 
 _sources_lock: Final = threading.Lock()
 
 
 @lru_cache(maxsize=256)
-def _source(credentials: object, server: TokenServer) -> TokenSource:
+def _source(
+    credentials: Credentials | None, server: TokenServer, store: TokenStore | None
+) -> TokenSource:
     match credentials:
         case ClientCredentials():
             from archives.clients.authentication.client_credentials import ClientGrant
 
-            return TokenSource(ClientGrant(credentials, server).fetch)
+            fetch = ClientGrant(credentials, server).fetch
         case ServiceAccountKey():
             from archives.clients.authentication.service_account import (
                 ServiceAccountGrant,
             )
 
-            return TokenSource(ServiceAccountGrant(credentials, server).fetch)
-    raise TypeError(type(credentials).__name__)
+            fetch = ServiceAccountGrant(credentials, server).fetch
+        case _:
+            raise TypeError(type(credentials).__name__)
+    return TokenSource(_shared(credentials, fetch, store))
+
+
+def _shared(
+    credentials: ClientCredentials | ServiceAccountKey,
+    fetch: Callable[[], Awaitable[Grant]],
+    store: TokenStore | None,
+) -> Fetch:
+    async def fetch_or_find(old: str, *, refused: bool) -> Grant:
+        if store is None:
+            return await fetch()
+        return await store.newer_than(old, credentials, fetch)
+
+    return fetch_or_find

@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 
 from archives.clients import close_connections, open_client
 from archives.clients.authentication import tokens
-from archives.clients.authentication.token_server import Grant
 from archives.clients.authentication.tokens import TokenSource
 from archives.clients.base import ArchiveClient, DicomWebEndpoint
 from archives.clients.credentials import (
     AwsKeys,
     ClientCredentials,
     CustomHeaders,
+    Grant,
     ServiceAccountKey,
 )
 from archives.clients.outgoing import OutgoingRules
@@ -369,7 +369,7 @@ def test_event_loops_of_a_process_share_a_token():
     """Also where the loop that asks ends before its answer has come."""
     asked = []
 
-    async def fetch() -> Grant:
+    async def fetch(old: str, *, refused: bool) -> Grant:
         asked.append(threading.get_ident())
         if len(asked) == 1:
             await asyncio.Event().wait()
@@ -394,7 +394,7 @@ def test_waiting_loop_takes_over_from_one_that_ends():
     is_asked, may_end = threading.Event(), threading.Event()
     asked: list[int] = []
 
-    async def fetch() -> Grant:
+    async def fetch(old: str, *, refused: bool) -> Grant:
         asked.append(1)
         if len(asked) == 1:
             is_asked.set()
@@ -601,7 +601,7 @@ def test_no_token_is_used_after_its_life_nor_fetched_twice_in_it(life, steps):
     clock = ManualClock()
     fetched: list[float] = []
 
-    async def fetch() -> Grant:
+    async def fetch(old: str, *, refused: bool) -> Grant:
         fetched.append(clock.now)
         return Grant(str(len(fetched)), life)
 
