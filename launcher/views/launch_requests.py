@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -21,6 +22,10 @@ MAXIMUM_PARAMETERS: Final = 20_000
 MAXIMUM_BODY: Final = 2**20
 
 Pairs = list[tuple[str, str]]
+
+# Half of a pair: JSON can escape it, but it is no character, and no answer can hold it.
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_NOT_TEXT: Final = "Send text in Unicode; this has a lone surrogate."
 
 
 def read_request(
@@ -134,10 +139,15 @@ def _pairs(data: dict[str, Any]) -> Pairs:
     pairs: Pairs = []
     problems: list[Problem] = []
     for name, value in data.items():
+        if _SURROGATE.search(name):  # it can't be told, either
+            problems.append(Problem(field="body", message=f"A name: {_NOT_TEXT}"))
+            continue
         for item in value if isinstance(value, list) else [value]:
             match item:
                 case None:
                     continue
+                case str() if _SURROGATE.search(item):
+                    problems.append(Problem(field=name, message=_NOT_TEXT))
                 case bool():
                     pairs.append((name, str(item).lower()))
                 case str() | int():
@@ -147,7 +157,7 @@ def _pairs(data: dict[str, Any]) -> Pairs:
                     problems.append(Problem(field=name, message=message))
                     break
     if problems:
-        raise CriteriaError(problems)
+        raise CriteriaError(dict.fromkeys(problems))
     if len(pairs) > MAXIMUM_PARAMETERS:
         raise _bad_body(f"More than {MAXIMUM_PARAMETERS:,} parameters.")
     return pairs
