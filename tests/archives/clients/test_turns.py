@@ -63,9 +63,7 @@ def test_one_connection_is_left_for_searches(
 
     async def main() -> None:
         served = (
-            dicomweb(maximum)
-            if protocol == "dicomweb"
-            else dimse(maximum, dicom_files)
+            dicomweb(maximum) if protocol == "dicomweb" else dimse(maximum, dicom_files)
         )
         async with (
             served as (endpoint, identifier),
