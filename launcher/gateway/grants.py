@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Final
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
@@ -15,6 +18,12 @@ from launcher.gateway.contents import Contents, contents_of
 from launcher.launching.callers import bearer_token
 from launcher.models import Launch
 from launcher.tokens import digest
+
+# A viewer asks for thousands of images with one token, and looking it up costs more than
+# all else that is done for a small image. A launch that is revoked ends this much later,
+# at most, in processes that were just serving it (seconds).
+GRANT_SECONDS: Final = 1.0
+MAXIMUM_KEPT: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +45,7 @@ async def grant_of(request: HttpRequest, slug: str) -> Grant | HttpResponse:
     """The grant, or what to answer without one: 401, 404, or 502 and 503 for a fault."""
     token = bearer_token(request)
     try:
-        opened = await sync_to_async(_open)(token, slug) if token else None
+        opened = await _opened(token, slug) if token else None
         if opened is None:
             return _unauthorized()
         if isinstance(opened, Launch):
@@ -57,7 +66,30 @@ async def grant_of(request: HttpRequest, slug: str) -> Grant | HttpResponse:
     )
 
 
-def _open(token: str, slug: str) -> tuple[Archive, str, Endpoint] | Launch | None:
+Opened = tuple[Archive, str, Endpoint]
+_kept: OrderedDict[tuple[str, str], tuple[float, Opened]] = OrderedDict()
+
+
+def forget() -> None:
+    """Look every token up anew."""
+    _kept.clear()
+
+
+async def _opened(token: str, slug: str) -> Opened | Launch | None:
+    key = digest(token), slug
+    until, opened = _kept.get(key, (0.0, None))
+    if opened is not None and time.monotonic() < until:
+        return opened
+    found = await sync_to_async(_open)(token, slug)
+    if isinstance(found, tuple):
+        _kept[key] = time.monotonic() + GRANT_SECONDS, found
+        _kept.move_to_end(key)
+        if len(_kept) > MAXIMUM_KEPT:
+            _kept.popitem(last=False)
+    return found
+
+
+def _open(token: str, slug: str) -> Opened | Launch | None:
     """``None`` for no open launch; the launch alone if it has nothing from there."""
     launches = Launch.objects.select_related("user", "api_client")
     launch = launches.filter(image_token_sha256=digest(token)).first()

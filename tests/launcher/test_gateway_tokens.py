@@ -158,6 +158,19 @@ def test_token_ends_with_the_rights_of_who_launched(
         assert grants._open(token, "main")
 
 
+def test_token_in_use_is_looked_up_again_soon(study, launch, django_assert_num_queries):
+    uid = study.series[0].instances[0].sop_instance_uid
+    address, token = [f"wado?requestType=WADO&objectUID={uid}"], token_of(launch)
+    assert statuses(address, token) == [200]
+    with django_assert_num_queries(0):
+        assert statuses(address, token) == [200]
+
+    Launch.objects.get().revoke()
+    grants.forget()  # the second is over
+
+    assert statuses(address, token) == [401]
+
+
 def test_archive_without_dicomweb_has_none_in_the_gateway(embedded_archive, study):
     archive = make_dimse_archive(embedded_archive)
     ct = Selection(study_instance_uids=("1.3.6.1.4.1.5962.1.2.1.20040119072730.12322",))
