@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from archives.clients import JsonObject
 from launcher.gateway.contents import Contents
-from launcher.gateway.resources import Kind, parse
+from launcher.gateway.resources import Kind, parse, part_query
 
 STUDY_INSTANCE_UID: Final = "0020000D"
 SERIES_INSTANCE_UID: Final = "0020000E"
 SOP_INSTANCE_UID: Final = "00080018"
 RETRIEVE_URL: Final = "00081190"
-_BULK_DATA_URI: Final = "BulkDataURI"
+# Retrieve URL and Retrieve URI, which was a text once.
+_ADDRESSES: Final = frozenset({RETRIEVE_URL, "0040E010"})
+_TAG: Final = re.compile(r"[0-9A-Fa-f]{8}")
+_VR: Final = re.compile(r"[A-Z]{2}")
+_NAME_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 
 Uids = tuple[str, ...]
 
@@ -51,16 +56,116 @@ def identify(each: JsonObject, contents: Contents, parents: Uids, depth: int) ->
     return tuple(uids) if is_listed else ()
 
 
-def rewritten(each: JsonObject, base_url: str, uids: Uids) -> dict[str, Any]:
-    """The object, retrievable from the gateway at ``base_url`` and from nowhere else."""
-    address = retrieve_url(base_url, uids)
-    attributes = {
-        key: _element(value, base_url, uids)
-        for key, value in each.items()
-        if key != RETRIEVE_URL
-    }
-    attributes[RETRIEVE_URL] = {"vr": "UR", "Value": [address]}
-    return dict(sorted(attributes.items()))
+class Rewriting:
+    """Puts the gateway's addresses in place of an archive's.
+
+    ``asked`` is the URL that the objects were asked for at; ``base_url`` the gateway's.
+    Only what the model has is kept. An address (VR UR, Retrieve URI, ``BulkDataURI``) is
+    the gateway's, or left out if the gateway has no such resource, whatever host it
+    names: an archive may know itself by another name. So is any text with the name of
+    the archive's host in an address.
+    """
+
+    def __init__(self, asked: str, base_url: str) -> None:
+        self._asked = asked
+        self._base_url = base_url
+        host = re.escape(urlsplit(asked).netloc)
+        self._archive = re.compile(rf"//(?:[^/?#\s]*@)?{host}", re.IGNORECASE)
+
+    def rewritten(self, each: JsonObject, uids: Uids) -> dict[str, Any]:
+        """The object, retrievable from the gateway and from nowhere else."""
+        attributes = self._attributes(each, uids)
+        address = retrieve_url(self._base_url, uids)
+        attributes[RETRIEVE_URL] = {"vr": "UR", "Value": [address]}
+        return dict(sorted(attributes.items()))
+
+    def _attributes(self, each: Mapping[Any, object], uids: Uids) -> dict[str, Any]:
+        return {
+            tag: self._element(tag, element, uids)
+            for tag, element in each.items()
+            if _TAG.fullmatch(tag) and isinstance(element, Mapping)
+        }
+
+    def _element(
+        self, tag: str, element: Mapping[Any, object], uids: Uids
+    ) -> dict[str, Any]:
+        kept: dict[str, Any] = {}
+        vr = element.get("vr")
+        if isinstance(vr, str) and _VR.fullmatch(vr):
+            kept["vr"] = vr
+        if "Value" in element:
+            values = element["Value"]
+            is_address = vr == "UR" or tag.upper() in _ADDRESSES
+            new = [
+                self._value(value, uids, vr=vr, is_address=is_address)
+                for value in (values if isinstance(values, list) else [values])
+            ]
+            if any(value is not None for value in new):
+                kept["Value"] = new
+        if isinstance(binary := element.get("InlineBinary"), str):
+            kept["InlineBinary"] = binary
+        if address := self._bulk_data(element.get("BulkDataURI"), uids):
+            kept["BulkDataURI"] = address
+        return kept
+
+    def _value(self, value: object, uids: Uids, *, vr: object, is_address: bool) -> Any:
+        """``None``, which stands for an empty value, for what is left out."""
+        if isinstance(value, str):
+            if is_address and not value.lower().startswith("urn:"):
+                return self._address(value)
+            return None if self._names_the_archive(value) else value
+        if isinstance(value, Mapping):
+            return self._name(value) if vr == "PN" else self._attributes(value, uids)
+        return value if isinstance(value, int | float) else None
+
+    def _name(self, groups: Mapping[Any, object]) -> dict[str, str]:
+        return {
+            group: text
+            for group in _NAME_GROUPS
+            if isinstance(text := groups.get(group), str)
+            and not self._names_the_archive(text)
+        }
+
+    def _names_the_archive(self, text: str) -> bool:
+        return "//" in text and self._archive.search(text) is not None
+
+    def _address(self, uri: str) -> str | None:
+        """Of a study, series or instance."""
+        path, query = self._below_studies(uri)
+        resource = parse(path)
+        if resource is None or resource.kind is not Kind.OBJECTS or query:
+            return None
+        uids = (resource.study, resource.series, resource.instance)
+        return retrieve_url(self._base_url, tuple(filter(None, uids)))
+
+    def _bulk_data(self, uri: object, uids: Uids) -> str:
+        """Where the gateway has it; empty if it is nowhere below the instance."""
+        if not isinstance(uri, str):
+            return ""
+        path, query = self._below_studies(uri)
+        resource = parse(path)
+        if resource is None or resource.kind is not Kind.PART:
+            return ""
+        if (resource.study, resource.series, resource.instance) != uids:
+            return ""
+        try:
+            part = part_query(resource, query)
+        except ValueError:
+            return ""
+        if part != query:  # it would be other bytes
+            return ""
+        rest = "/".join(quote(part, safe="") for part in resource.rest)
+        address = f"{retrieve_url(self._base_url, uids)}/{rest}"
+        return f"{address}?{query}" if query else address
+
+    def _below_studies(self, uri: str) -> tuple[str, str]:
+        """Path from ``studies`` on, and query; empty if the address is of nothing there."""
+        try:
+            parts = urlsplit(urljoin(self._asked, uri))
+        except ValueError:
+            return "", ""
+        _, is_below, path = unquote(parts.path).rpartition("studies/")
+        return (f"studies/{path}" if is_below else "", parts.query)
 
 
 def retrieve_url(base_url: str, uids: Uids) -> str:
@@ -77,43 +182,3 @@ def dumps(each: Mapping[str, Any]) -> bytes:
 
 def array(pieces: Iterable[bytes]) -> bytes:
     return b"[" + b",".join(pieces) + b"]"
-
-
-def _element(element: object, base_url: str, uids: Uids) -> object:
-    if not isinstance(element, Mapping):
-        return element
-    kept: dict[str, Any] = {
-        str(k): v for k, v in element.items() if k != _BULK_DATA_URI
-    }
-    values = element.get("Value")
-    if isinstance(values, list):  # items of a sequence have elements of their own
-        kept["Value"] = [
-            {key: _element(value, base_url, uids) for key, value in item.items()}
-            if isinstance(item, Mapping)
-            else item
-            for item in values
-        ]
-    if address := _bulk_data(element.get(_BULK_DATA_URI), base_url, uids):
-        kept[_BULK_DATA_URI] = address
-    return kept
-
-
-def _bulk_data(uri: object, base_url: str, uids: Uids) -> str:
-    """Where the gateway has it; empty if it is nowhere below the instance.
-
-    Whatever host the archive believes to have: only the path is looked at.
-    """
-    if not isinstance(uri, str):
-        return ""
-    try:
-        parts = urlsplit(uri)
-    except ValueError:
-        return ""
-    _, is_below, path = unquote(parts.path).rpartition("studies/")
-    resource = parse(f"studies/{path}") if is_below and not parts.query else None
-    if resource is None or resource.kind is not Kind.PART:
-        return ""
-    if (resource.study, resource.series, resource.instance) != uids:
-        return ""
-    rest = "/".join(quote(part, safe="") for part in resource.rest)
-    return f"{retrieve_url(base_url, uids)}/{rest}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final
+from urllib.parse import quote
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -23,10 +25,12 @@ from archives.clients import (
 from archives.errors import ArchiveError, ArchiveResponseError
 from launcher.delivery import dicomweb_url
 from launcher.gateway import dicom_json
+from launcher.gateway.dicom_json import Rewriting
 from launcher.gateway.grants import Grant, grant_of
 from launcher.gateway.images import failed
+from launcher.gateway.parts import Parts
 from launcher.gateway.pictures import picture_of, thumbnail
-from launcher.gateway.resources import Kind, Resource, parse
+from launcher.gateway.resources import Kind, Resource, parse, part_query
 from launcher.gateway.searching import question_of, search, targets
 
 DICOM_JSON: Final = "application/dicom+json"
@@ -94,9 +98,7 @@ async def _search(
     try:
         question = question_of(request.META.get("QUERY_STRING", ""))
     except ValueError:
-        return HttpResponse(
-            "The parameters can't be read.", status=400, content_type="text/plain"
-        )
+        return _unreadable()
     asked = targets(question, resource, grant.contents, endpoint)
     async with open_dicomweb(endpoint) as archive:
         try:
@@ -106,7 +108,7 @@ async def _search(
                 question,
                 asked,
                 grant.contents,
-                dicomweb_url(grant.slug),
+                partial(_rewriting, grant, endpoint),
             )
         except ValueError as error:
             raise _not_dicom_json(endpoint) from error
@@ -138,7 +140,8 @@ async def _described(
     resource: Resource,
     stack: AsyncExitStack,
 ) -> AsyncIterator[bytes]:
-    base_url, parents = dicomweb_url(grant.slug), (resource.study, resource.series)
+    rewriting = _rewriting(grant, endpoint, resource.path)
+    parents = (resource.study, resource.series)
     known = tuple(filter(None, (*parents, resource.instance)))
     separator, piece = b"[", b""
     async with stack:
@@ -147,7 +150,7 @@ async def _described(
             if not uids:
                 continue
             try:
-                text = dicom_json.dumps(dicom_json.rewritten(each, base_url, uids))
+                text = dicom_json.dumps(rewriting.rewritten(each, uids))
             except ValueError as error:
                 raise _not_dicom_json(endpoint) from error
             piece, separator = piece + separator + text, b","
@@ -164,6 +167,10 @@ async def _forward(
     if accept in ("", "*/*"):
         accept = _ANY_OBJECTS if resource.kind is Kind.OBJECTS else _ANY_PART
     byte_range = request.headers.get("Range", "")
+    try:
+        query = part_query(resource, request.META.get("QUERY_STRING", ""))
+    except ValueError:
+        return _unreadable()
     if len(accept) > _MAXIMUM_ACCEPT or not accept.isascii():
         return HttpResponse(status=406)
     async with AsyncExitStack() as stack:
@@ -171,6 +178,7 @@ async def _forward(
         answer = await stack.enter_async_context(
             archive.forward(
                 resource.path,
+                query=query,
                 accept=accept,
                 byte_range=byte_range if _RANGE.fullmatch(byte_range) else "",
             )
@@ -253,9 +261,13 @@ def _headers(answer: Forwarded) -> dict[str, str]:
 
 
 async def _body(answer: Forwarded, stack: AsyncExitStack) -> AsyncIterator[bytes]:
+    parts = Parts(answer.header("content-type"))
     async with stack:
         async for piece in answer.body():
-            yield piece
+            if ready := parts.feed(piece):
+                yield ready
+    if rest := parts.close():
+        yield rest
 
 
 def _refused(answer: Forwarded, endpoint: DicomWebEndpoint) -> HttpResponse:
@@ -264,6 +276,20 @@ def _refused(answer: Forwarded, endpoint: DicomWebEndpoint) -> HttpResponse:
     raise ArchiveResponseError(
         f"{endpoint.name} can't send this: ask its administrator (HTTP {answer.status}).",
         status=str(answer.status),
+    )
+
+
+def _rewriting(
+    grant: Grant, endpoint: DicomWebEndpoint, path: Sequence[str]
+) -> Rewriting:
+    """Of what the archive sends at this path."""
+    asked = "/".join((endpoint.url, *(quote(part, safe="") for part in path)))
+    return Rewriting(asked, dicomweb_url(grant.slug))
+
+
+def _unreadable() -> HttpResponse:
+    return HttpResponse(
+        "The parameters can't be read.", status=400, content_type="text/plain"
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
+from urllib.parse import parse_qsl, urlencode
 
 from archives.clients import Level
 
@@ -47,6 +48,8 @@ _LEVELS: Final = {level.name.lower(): level for level in Level}
 _PICTURES: Final = frozenset({"rendered", "thumbnail"})
 _FRAMES: Final = re.compile(r"[1-9][0-9]{0,8}(?:,[1-9][0-9]{0,8}){0,999}")
 _BULK_DATA: Final = frozenset({"bulk", "bulkdata", "pixeldata"})
+_BYTES: Final = frozenset({"offset", "length"})
+_NUMBER: Final = re.compile(r"-?[0-9]{1,19}")
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _MAXIMUM_DEPTH: Final = 32
 
@@ -70,6 +73,24 @@ def parse(path: str) -> Resource | None:
         case ["studies", study, *rest]:
             return _below(study, "", "", rest)
     return None
+
+
+def part_query(resource: Resource, query: str) -> str:
+    """Which bytes of bulk data are asked for: ``offset`` and ``length``, if they are.
+
+    Archives tell so pieces of one file apart. Everything else is left out; raises
+    ``ValueError`` for what is no number.
+    """
+    if resource.kind is not Kind.PART or resource.rest[0] not in _BULK_DATA:
+        return ""
+    asked = [
+        (name, value)
+        for name, value in parse_qsl(query, keep_blank_values=True, max_num_fields=10)
+        if name in _BYTES
+    ]
+    if not all(_NUMBER.fullmatch(value) for _, value in asked):
+        raise ValueError("An offset or length is no number.")
+    return urlencode(asked)
 
 
 def _search(level: str, study: str = "", series: str = "") -> Resource:

@@ -22,6 +22,7 @@ from archives.clients import (
 )
 from launcher.gateway import dicom_json
 from launcher.gateway.contents import Contents
+from launcher.gateway.dicom_json import Rewriting
 from launcher.gateway.resources import Resource
 
 Pairs = tuple[tuple[str, str], ...]
@@ -169,9 +170,12 @@ async def search(
     question: Question,
     asked: Iterable[Target],
     contents: Contents,
-    base_url: str,
+    rewriting: Callable[[tuple[str, ...]], Rewriting],
 ) -> bytes:
-    """The matches that the launch has, as DICOM JSON; raises ``ArchiveError``."""
+    """The matches that the launch has, as DICOM JSON; raises ``ArchiveError``.
+
+    ``rewriting`` is that of answers from a path of the archive.
+    """
     searches = list(asked)
     answers = await run_all(
         [
@@ -182,7 +186,9 @@ async def search(
     matches = (
         found
         for each, answer in zip(searches, answers, strict=True)
-        for found in _found(answer, level, question, each, contents, base_url)
+        for found in _found(
+            answer, level, question, each, contents, rewriting(each.path)
+        )
     )
     end = None if question.limit is None else question.offset + question.limit
     return dicom_json.array(islice(matches, question.offset, end))
@@ -194,11 +200,11 @@ def _found(
     question: Question,
     target: Target,
     contents: Contents,
-    base_url: str,
+    rewriting: Rewriting,
 ) -> Iterator[bytes]:
     depth = list(Level).index(level) + 1
     wants = question.wants(level)
     for each in answer:
         uids = dicom_json.identify(each, contents, target.parents, depth)
         if uids and wants(uids[-1]):
-            yield dicom_json.dumps(dicom_json.rewritten(each, base_url, uids))
+            yield dicom_json.dumps(rewriting.rewritten(each, uids))

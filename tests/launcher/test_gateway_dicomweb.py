@@ -211,12 +211,14 @@ def test_frames_and_pictures_come_from_the_archive(viewer, ct, orthanc):
     lung = ct.series[1]
     instance = path_of(ct, lung, lung.instances[0])
 
-    frame = viewer.get(f"{instance}/frames/1").parts()
+    answer = viewer.get(f"{instance}/frames/1")
+    frame = answer.parts()
     picture = viewer.get(
         f"{instance}/rendered", {"viewport": "64,64"}, accept="image/jpeg"
     )
 
     assert frame == [orthanc.dataset.read(lung.instances[0]).PixelData]
+    assert orthanc.url.encode() not in answer.body
     assert picture.status == 200
     assert picture.headers["Content-Type"] == "image/jpeg"
     assert picture.body.startswith(b"\xff\xd8")
