@@ -32,6 +32,7 @@ from launcher.gateway.parts import Parts
 from launcher.gateway.pictures import picture_of, thumbnail
 from launcher.gateway.resources import Kind, Resource, parse, part_query
 from launcher.gateway.searching import question_of, search, targets
+from launcher.gateway.streaming import streamed
 
 DICOM_JSON: Final = "application/dicom+json"
 PRIVATE: Final = {"Cache-Control": "private, no-store"}
@@ -127,7 +128,7 @@ async def _metadata(
         if request.method == "HEAD":
             return HttpResponse(content_type=DICOM_JSON, headers=PRIVATE)
         return StreamingHttpResponse(
-            _described(objects, grant, endpoint, resource, stack.pop_all()),
+            streamed(_described(objects, grant, endpoint, resource), stack.pop_all()),
             content_type=DICOM_JSON,
             headers=PRIVATE,
         )
@@ -138,25 +139,23 @@ async def _described(
     grant: Grant,
     endpoint: DicomWebEndpoint,
     resource: Resource,
-    stack: AsyncExitStack,
 ) -> AsyncIterator[bytes]:
     rewriting = _rewriting(grant, endpoint, resource.path)
     parents = (resource.study, resource.series)
     known = tuple(filter(None, (*parents, resource.instance)))
     separator, piece = b"[", b""
-    async with stack:
-        async for each in objects:
-            uids = dicom_json.identify(each, grant.contents, known, depth=3)
-            if not uids:
-                continue
-            try:
-                text = dicom_json.dumps(rewriting.rewritten(each, uids))
-            except ValueError as error:
-                raise _not_dicom_json(endpoint) from error
-            piece, separator = piece + separator + text, b","
-            if len(piece) > _PIECE:
-                yield piece
-                piece = b""
+    async for each in objects:
+        uids = dicom_json.identify(each, grant.contents, known, depth=3)
+        if not uids:
+            continue
+        try:
+            text = dicom_json.dumps(rewriting.rewritten(each, uids))
+        except ValueError as error:
+            raise _not_dicom_json(endpoint) from error
+        piece, separator = piece + separator + text, b","
+        if len(piece) > _PIECE:
+            yield piece
+            piece = b""
     yield piece + (b"]" if separator == b"," else b"[]")
 
 
@@ -191,7 +190,9 @@ async def _forward(
         if request.method == "HEAD":
             return HttpResponse(status=answer.status, headers=headers)
         return StreamingHttpResponse(
-            _body(answer, stack.pop_all()), status=answer.status, headers=headers
+            streamed(_body(answer), stack.pop_all()),
+            status=answer.status,
+            headers=headers,
         )
 
 
@@ -260,12 +261,11 @@ def _headers(answer: Forwarded) -> dict[str, str]:
     return headers
 
 
-async def _body(answer: Forwarded, stack: AsyncExitStack) -> AsyncIterator[bytes]:
+async def _body(answer: Forwarded) -> AsyncIterator[bytes]:
     parts = Parts(answer.header("content-type"))
-    async with stack:
-        async for piece in answer.body():
-            if ready := parts.feed(piece):
-                yield ready
+    async for piece in answer.body():
+        if ready := parts.feed(piece):
+            yield ready
     if rest := parts.close():
         yield rest
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -12,7 +11,6 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
 from archives.clients import open_client
-from archives.clients.base import InstanceStream
 from archives.entities import InstanceIdentifier
 from archives.errors import (
     ArchiveError,
@@ -21,6 +19,7 @@ from archives.errors import (
 )
 from launcher.gateway.grants import Grant, grant_of
 from launcher.gateway.pictures import MEDIA_TYPES, picture_of, rendering_of, thumbnail
+from launcher.gateway.streaming import streamed
 
 logger = structlog.get_logger(__name__)
 
@@ -96,7 +95,7 @@ async def _retrieve(
         if request.method == "HEAD":
             return HttpResponse(content_type="application/dicom", headers=headers)
         return StreamingHttpResponse(
-            _body(stream, stack.pop_all()),
+            streamed(aiter(stream), stack.pop_all()),
             content_type="application/dicom",
             headers=headers,
         )
@@ -110,9 +109,3 @@ def failed(grant: Grant, error: ArchiveError) -> HttpResponse:
     is_temporary = isinstance(error, ArchiveUnavailableError)
     status = 503 if is_temporary else 502
     return HttpResponse(str(error), status=status, content_type="text/plain")
-
-
-async def _body(stream: InstanceStream, stack: AsyncExitStack) -> AsyncIterator[bytes]:
-    async with stack:
-        async for chunk in stream:
-            yield chunk
