@@ -113,6 +113,28 @@ def parse(
 ) -> LaunchCriteria:
     """Read name and value pairs in their order; raises ``CriteriaError``.
 
+    The arguments are those of ``read``.
+    """
+    criteria, problems = read(
+        parameters,
+        zone=zone,
+        date_meaning=date_meaning,
+        needs_selection=needs_selection,
+    )
+    if problems:
+        raise CriteriaError(problems)
+    return criteria
+
+
+def read(
+    parameters: Iterable[tuple[str, str]],
+    *,
+    zone: tzinfo = UTC,
+    date_meaning: str = "ihe",
+    needs_selection: bool = True,
+) -> tuple[LaunchCriteria, tuple[Problem, ...]]:
+    """What can be read of name and value pairs, and all that is wrong with the others.
+
     ``zone`` is where the archives are: study dates are local. ``date_meaning`` is "ihe"
     (``lowerDateTime`` is the earliest) or "legacy" (it is the latest, and studies without
     a date are kept), as weasis-pacs-connector has it. Without ``needs_selection`` nothing
@@ -126,9 +148,7 @@ def parse(
         viewer=reader.one("viewer", identifier),
         extras=reader.extras(),
     )
-    if reader.problems:
-        raise CriteriaError(reader.problems)
-    return criteria
+    return criteria, tuple(reader.problems)
 
 
 class _Reader:

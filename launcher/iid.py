@@ -7,7 +7,7 @@ else that the hub's own launch URLs know (archive, template, filters) may come a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from launcher.criteria import CriteriaError, Problem
@@ -59,24 +59,33 @@ def is_iid(parameters: Parameters) -> bool:
 
 
 def read(parameters: Parameters) -> IidRequest:
-    """Apply the rules; raises ``CriteriaError`` (400) or ``UnsatisfiableError`` (406)."""
+    """Apply the rules; raises ``CriteriaError`` (400) or ``UnsatisfiableError`` (406).
+
+    What is left of a request that breaks them is what ``readable`` says.
+    """
     problems: list[Problem] = []
     request_type = _request_type(parameters, problems)
     if request_type:
         _check_identifiers(parameters, request_type, problems)
     needs_quality = _flag(parameters, DIAGNOSTIC_QUALITY, problems)
     key_images_only = _flag(parameters, KEY_IMAGES_ONLY, problems)
-    viewer_type = _one(parameters, VIEWER_TYPE, problems)
+    _one(parameters, VIEWER_TYPE, problems)
     if problems:
         raise CriteriaError(problems)
     if key_images_only:
         message = "The hub opens whole studies. Leave it out, or send false."
         raise UnsatisfiableError([Problem(field=KEY_IMAGES_ONLY, message=message)])
+    return replace(readable(parameters), needs_diagnostic_quality=needs_quality)
+
+
+def readable(parameters: Parameters) -> IidRequest:
+    """A request without its wishes, whether or not it is in order."""
+    types = set(_values(parameters, VIEWER_TYPE))
+    viewer_type = types.pop() if len(types) == 1 else ""
     viewer = "" if viewer_type == BASIC_REVIEW else viewer_type
+    request_type = _request_type(parameters, [])
     return IidRequest(
-        parameters=_translated(parameters, request_type, viewer),
-        viewer_type=viewer,
-        needs_diagnostic_quality=needs_quality,
+        parameters=_translated(parameters, request_type, viewer), viewer_type=viewer
     )
 
 
@@ -130,7 +139,8 @@ def _values(parameters: Parameters, name: str) -> list[str]:
 def _translated(
     parameters: Parameters, request_type: str, viewer: str
 ) -> tuple[tuple[str, str], ...]:
-    left_out = _ALL_IDENTIFIERS - set(_IDENTIFIERS[request_type])
+    kept_identifiers = _IDENTIFIERS.get(request_type, _ALL_IDENTIFIERS)
+    left_out = _ALL_IDENTIFIERS.difference(kept_identifiers)
     if viewer:
         left_out |= {"viewer"}
     kept = [(name, value) for name, value in parameters if name not in left_out]

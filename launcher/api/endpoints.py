@@ -156,7 +156,9 @@ def _start(client: ApiClient, body: LaunchRequest) -> LaunchCreated:
         problems.extend(error.problems)
     if problems or template is None:
         raise CriteriaError(problems)
-    archives = archives_allowing(archives, kinds_of(selection))
+    archives = archives_allowing(
+        archives, kinds_of(selection), are_named=bool(body.archives)
+    )
     started = start_launch(
         selection=selection,
         archives=archives,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -124,12 +124,15 @@ def kinds_of(selection: Selection) -> list[str]:
 
 
 def archives_allowing(
-    archives: Sequence[Archive], kinds: Collection[str]
+    archives: Sequence[Archive], kinds: Collection[str], *, are_named: bool = False
 ) -> list[Archive]:
     """Those that may be asked by all of these kinds of identifiers (``studyUID``).
 
-    Raises ``ForbiddenError`` if there is none.
+    Raises ``ForbiddenError`` if there is none, or for any that may not be where the
+    caller named them.
     """
+    if are_named and (disabled := list(_disabled(archives, kinds))):
+        raise ForbiddenError(disabled)
     allowing = [one for one in archives if set(kinds) <= set(one.identifiers)]
     if allowing or not archives:
         return allowing
@@ -142,6 +145,17 @@ def archives_allowing(
     raise ForbiddenError(
         Problem(field=kind, message=message) for kind in nowhere or kinds
     )
+
+
+def _disabled(archives: Sequence[Archive], kinds: Collection[str]) -> Iterator[Problem]:
+    for archive in archives:
+        for kind in kinds:
+            if kind not in archive.identifiers:
+                message = (
+                    f"The archive “{archive.slug}” may not be asked by this. Name the "
+                    "studies another way, or leave that archive out."
+                )
+                yield Problem(field=kind, message=message)
 
 
 def bearer_token(request: HttpRequest) -> str:

@@ -17,13 +17,14 @@ from django.utils import timezone
 from archives.models import Archive
 from launcher import iid
 from launcher.criteria import (
+    IDENTIFIERS,
     LEGACY,
     LOWER,
     UPPER,
     CriteriaError,
     LaunchCriteria,
     Problem,
-    parse,
+    read,
 )
 from launcher.iid import IidRequest, UnsatisfiableError
 from launcher.launching import routing
@@ -111,60 +112,96 @@ def judge(request: LaunchRequest) -> Judged:
 
     Raises ``CriteriaError`` with every problem, or ``RefusedError``.
     """
-    author = author_of(request.caller, request.parameters)
-    parameters = decrypted(request.parameters, author)
-    if request.needs_manifest:  # what is for a viewer is not for this caller
-        parameters = [pair for pair in parameters if pair[0] not in _FOR_VIEWERS]
     findings = Findings()
+    author, parameters = _in_plain(request, findings)
     profile: IidRequest | None = None
     if request.is_iid or iid.is_iid(parameters):
-        with findings.checking():
-            profile = iid.read(parameters)
-            parameters = profile.parameters
-    try:
-        criteria = _first_reading(parameters, author)
-    except CriteriaError as error:
-        findings.add(error)
-        _check_names(findings, request.caller, parameters)
-        raise findings.error() from error
+        profile = _of_profile(parameters, findings)
+        parameters = profile.parameters
+    criteria, problems = _first_reading(
+        parameters, author, needs_selection=not findings.has_any
+    )
+    if problems:
+        findings.add(CriteriaError(problems))
+    archives: list[Archive] | None = None
     with findings.checking():
-        archives = archives_named(criteria.archives, request.caller, field="archive")
-        archives = archives_allowing(archives, kinds_of(criteria.selection))
-    findings.raise_all()
+        archives = _archives(criteria, request.caller)
     judged = Judged(
         request=request,
         parameters=parameters,
         criteria=criteria,
-        archives=tuple(archives),
+        archives=tuple(archives or ()),
         author=author,
         iid=profile,
     )
-    route = _route_now(judged)
-    return _with_template(judged, route) if route else judged
+    route: Route | None = None
+    if not {problem.field for problem in problems} & {"template", "viewer"}:
+        with findings.checking():
+            route = _route_now(judged, are_archives_known=archives is not None)
+    if route:
+        return _with_template(judged, route, findings)
+    findings.raise_all()
+    return judged
 
 
-def _read(parameters: Parameters, date_meaning: str) -> LaunchCriteria:
-    zone = timezone.get_default_timezone()
-    return parse(parameters, zone=zone, date_meaning=date_meaning or DateMeaning.IHE)
+def _in_plain(
+    request: LaunchRequest, findings: Findings
+) -> tuple[ApiClient | None, Parameters]:
+    """Who made a request, and what it says in plain text: no identifiers if they can't
+    be read."""
+    author: ApiClient | None = None
+    parameters = request.parameters
+    if request.needs_manifest:  # what is for a viewer is not for this caller
+        parameters = [pair for pair in parameters if pair[0] not in _FOR_VIEWERS]
+    try:
+        author = author_of(request.caller, parameters)
+        return author, decrypted(parameters, author)
+    except CriteriaError as error:
+        findings.add(error)
+        return author, [pair for pair in parameters if pair[0] not in IDENTIFIERS]
+
+
+def _of_profile(parameters: Parameters, findings: Findings) -> IidRequest:
+    try:
+        return iid.read(parameters)
+    except CriteriaError as error:
+        findings.add(error)
+        return iid.readable(parameters)
+
+
+def _archives(criteria: LaunchCriteria, caller: Caller) -> list[Archive]:
+    """Those that are asked; raises ``CriteriaError``."""
+    archives = archives_named(criteria.archives, caller, field="archive")
+    return archives_allowing(
+        archives, kinds_of(criteria.selection), are_named=bool(criteria.archives)
+    )
+
+
+def _read(
+    parameters: Parameters, date_meaning: str, *, needs_selection: bool = True
+) -> tuple[LaunchCriteria, tuple[Problem, ...]]:
+    return read(
+        parameters,
+        zone=timezone.get_default_timezone(),
+        date_meaning=date_meaning or DateMeaning.IHE,
+        needs_selection=needs_selection,
+    )
 
 
 def _has_dates(parameters: Parameters) -> bool:
     return any(name in {LOWER, UPPER} for name, _ in parameters)
 
 
-def _first_reading(parameters: Parameters, author: ApiClient | None) -> LaunchCriteria:
-    """The criteria with the author's meaning of dates, or else any that makes sense."""
+def _first_reading(
+    parameters: Parameters, author: ApiClient | None, *, needs_selection: bool
+) -> tuple[LaunchCriteria, tuple[Problem, ...]]:
+    """With the author's meaning of dates, or else any that makes sense."""
     meaning = author.date_meaning if author else ""
-    try:
-        return _read(parameters, meaning)
-    except CriteriaError:
-        if meaning or not _has_dates(parameters):
-            raise
-        try:
-            return _read(parameters, LEGACY)
-        except CriteriaError:
-            pass  # what is wrong is not the dates
-        raise
+    found = _read(parameters, meaning, needs_selection=needs_selection)
+    if meaning or not found[1] or not _has_dates(parameters):
+        return found
+    other = _read(parameters, LEGACY, needs_selection=needs_selection)
+    return found if other[1] else other  # what is wrong may not be the dates
 
 
 def _final_reading(judged: Judged, template: LaunchTemplate) -> LaunchCriteria:
@@ -172,25 +209,13 @@ def _final_reading(judged: Judged, template: LaunchTemplate) -> LaunchCriteria:
     has_own = judged.author and judged.author.date_meaning
     if has_own or not _has_dates(judged.parameters):
         return judged.criteria
-    return _read(judged.parameters, template.date_meaning)
+    criteria, problems = _read(judged.parameters, template.date_meaning)
+    if problems:
+        raise CriteriaError(problems)
+    return criteria
 
 
-def _check_names(findings: Findings, caller: Caller, parameters: Parameters) -> None:
-    """Find what is wrong with names in parameters that can't be read as a whole."""
-
-    def named(wanted: str) -> list[str]:
-        values = [value for name, value in parameters if name == wanted]
-        return [part.strip() for value in values for part in value.split(",")]
-
-    with findings.checking():
-        slugs = [slug for slug in named("archive") if slug]
-        archives_named(slugs[:100], caller, field="archive")
-    with findings.checking():
-        if len(templates := set(named("template"))) == 1:
-            template_named(templates.pop())
-
-
-def _route_now(judged: Judged) -> Route | None:
+def _route_now(judged: Judged, *, are_archives_known: bool) -> Route | None:
     """The route, unless it depends on the modalities of the studies."""
     request, criteria = judged.request, judged.criteria
     if request.needs_manifest:
@@ -199,7 +224,7 @@ def _route_now(judged: Judged) -> Route | None:
         return routing.choose_without_modalities(
             template=criteria.template,
             viewer=criteria.viewer,
-            archives=judged.archives,
+            archives=judged.archives if are_archives_known else None,
             user=request.caller.user,
             address=request.address,
         )
@@ -215,7 +240,7 @@ def routed(judged: Judged, found: Lookup | None) -> Judged:
         address=judged.request.address,
         modalities=found.modalities if found else None,
     )
-    return _with_template(judged, route)
+    return _with_template(judged, route, Findings())
 
 
 @contextmanager
@@ -224,32 +249,33 @@ def _viewer_type(judged: Judged) -> Iterator[None]:
     try:
         yield
     except CriteriaError as error:
-        if judged.iid and judged.iid.viewer_type:
-            raise UnsatisfiableError(iid.viewer_problems(error.problems)) from error
-        raise
+        if not (judged.iid and judged.iid.viewer_type):
+            raise
+        problems = iid.viewer_problems(error.problems)
+        is_wish = all(problem.field == iid.VIEWER_TYPE for problem in problems)
+        raise (UnsatisfiableError if is_wish else CriteriaError)(problems) from error
 
 
-def _with_template(judged: Judged, route: Route) -> Judged:
-    """With its template, and all that it says; raises ``CriteriaError``."""
-    archives, template = judged.archives, route.template
-    if template.pk and not judged.criteria.archives:
-        own = set(template.archives.values_list("pk", flat=True))
-        archives = tuple(one for one in archives if not own or one.pk in own)
-    if not archives:
-        message = "None of the template's archives may be used for this launch."
-        raise CriteriaError([Problem(field="archive", message=message)])
-    findings = Findings()
-    criteria = judged.criteria
+def _with_template(judged: Judged, route: Route, findings: Findings) -> Judged:
+    """With its template, and all that it says.
+
+    Raises ``CriteriaError`` with what is wrong then, and with what was found before.
+    """
+    is_readable, template = not findings.has_any, route.template
+    archives, criteria = judged.archives, judged.criteria
     with findings.checking():
         template.check_extras(criteria.extras)
-    with findings.checking():
-        criteria = _final_reading(judged, template)
     if judged.iid and judged.iid.needs_diagnostic_quality:
         with findings.checking():
             iid.check_quality(
                 transfer_syntax=template.transfer_syntax,
                 compression_rate=template.compression_rate,
             )
+    if is_readable:
+        with findings.checking():
+            archives = _of_template(judged, template)
+        with findings.checking():
+            criteria = _final_reading(judged, template)
     findings.raise_all()
     return replace(
         judged,
@@ -258,3 +284,17 @@ def _with_template(judged: Judged, route: Route) -> Judged:
         template=template,
         why=route.why,
     )
+
+
+def _of_template(judged: Judged, template: LaunchTemplate) -> tuple[Archive, ...]:
+    """The archives of a launch that are also the template's; raises ``CriteriaError``."""
+    if not template.pk or judged.criteria.archives:
+        return judged.archives
+    own = set(template.archives.values_list("pk", flat=True))
+    archives = tuple(one for one in judged.archives if not own or one.pk in own)
+    if archives:
+        return archives
+    usable = [one for one in judged.request.caller.usable_archives() if one.pk in own]
+    archives_allowing(usable, kinds_of(judged.criteria.selection))
+    message = "None of the template's archives may be used for this launch."
+    raise CriteriaError([Problem(field="archive", message=message)])

@@ -58,6 +58,8 @@ def _accept(request: LaunchRequest) -> Judged:
 
 def _start(judged: Judged, found: Lookup | None) -> StartedLaunch:
     routed_now = judged if judged.template else routed(judged, found)
+    if found:  # a template that a rule chose may have archives of its own
+        found = found.of(routed_now.archives)
     _check_found(routed_now, found)
     studies, archives = None, routed_now.archives
     if routed_now.needs_studies and found:

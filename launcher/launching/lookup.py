@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -27,20 +27,43 @@ class Lookup:
     """What was found in time, by archive in the order they were asked.
 
     ``silent`` are the archives that did not answer, whatever the reason; those that
-    were not waited for are neither.
+    were not waited for are neither. Of ``answers``, ``studies`` are those that are kept:
+    the ``most_recent`` ones of each patient, if so many are wanted.
     """
 
     answers: Mapping[Archive, tuple[Study, ...]]
     silent: tuple[Archive, ...] = ()
+    most_recent: int | None = None
+
+    def of(self, archives: Collection[Archive]) -> Lookup:
+        """As if only these had been asked."""
+        return replace(
+            self,
+            answers={
+                one: found for one, found in self.answers.items() if one in archives
+            },
+            silent=tuple(one for one in self.silent if one in archives),
+        )
 
     @property
     def studies(self) -> tuple[Study, ...]:
         """Each study once."""
         found: dict[str, Study] = {}
-        for studies in self.answers.values():
+        for studies in self._kept().values():
             for study in studies:
                 found.setdefault(study.study_instance_uid, study)
         return tuple(found.values())
+
+    def _kept(self) -> Mapping[Archive, tuple[Study, ...]]:
+        if self.most_recent is None:
+            return self.answers
+        everything = [study for studies in self.answers.values() for study in studies]
+        newest = newest_of_each_patient(everything, self.most_recent)
+        kept = {study.study_instance_uid for study in newest}
+        return {
+            archive: tuple(one for one in studies if one.study_instance_uid in kept)
+            for archive, studies in self.answers.items()
+        }
 
     @property
     def has_found_nothing(self) -> bool:
@@ -58,11 +81,12 @@ class Lookup:
 
     def holders(self) -> list[Archive]:
         """The first archive that has all of the studies, or else all that have some."""
+        answers = self._kept()
         uids = {study.study_instance_uid for study in self.studies}
-        for archive, studies in self.answers.items():
+        for archive, studies in answers.items():
             if uids and uids == {study.study_instance_uid for study in studies}:
                 return [archive]
-        return [archive for archive, studies in self.answers.items() if studies]
+        return [archive for archive, studies in answers.items() if studies]
 
 
 async def find_now(
@@ -89,25 +113,10 @@ async def find_now(
         if studies is not None
     }
     return Lookup(
-        answers=_newest(found, selection.study_filter.most_recent),
+        answers=found,
         silent=tuple(one for one in asked if one not in found),
+        most_recent=selection.study_filter.most_recent,
     )
-
-
-def _newest(
-    answers: Mapping[Archive, tuple[Study, ...]], number: int | None
-) -> Mapping[Archive, tuple[Study, ...]]:
-    """The newest studies over all archives, if so many are wanted."""
-    if number is None:
-        return answers
-    everything = [study for studies in answers.values() for study in studies]
-    kept = {
-        study.study_instance_uid for study in newest_of_each_patient(everything, number)
-    }
-    return {
-        archive: tuple(study for study in studies if study.study_instance_uid in kept)
-        for archive, studies in answers.items()
-    }
 
 
 async def _wait(

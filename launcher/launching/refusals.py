@@ -27,6 +27,10 @@ class Findings:
     def __init__(self) -> None:
         self._errors: list[CriteriaError] = []
 
+    @property
+    def has_any(self) -> bool:
+        return bool(self._errors)
+
     @contextmanager
     def checking(self) -> Iterator[None]:
         """Keep the ``CriteriaError`` of one check, and go on with the next."""

@@ -11,6 +11,7 @@ from django.core.validators import slug_re
 from archives.models import Archive
 from launcher.criteria import CriteriaError, Problem
 from launcher.launching.callers import template_named
+from launcher.launching.refusals import Findings
 from launcher.models import LaunchTemplate, Viewer, ViewerRule
 from launcher.models.viewers import WEASIS
 
@@ -41,29 +42,56 @@ def choose(
     ``modalities`` are those of the studies, ``None`` where nobody was asked: rules with
     modalities don't apply then. Raises ``CriteriaError`` for names that lead nowhere.
     """
-    if template:
-        return _route_of_template(template)
-    if viewer:
-        return _route_of_viewer(viewer)
+    if route := named(template=template, viewer=viewer):
+        return route
     for rule in _rules_that_may_apply(archives, user, address):
         if not rule.modalities or rule.modality_codes.intersection(modalities or ()):
             return _route_of_rule(rule)
     return _default_route()
 
 
+def named(*, template: str, viewer: str) -> Route | None:
+    """The route of a launch that names template or viewer; ``None`` if it does not.
+
+    Raises ``CriteriaError`` for names that lead nowhere, or to different viewers.
+    """
+    findings = Findings()
+    by_template = by_viewer = None
+    if template:
+        with findings.checking():
+            by_template = _route_of_template(template)
+    if viewer:
+        with findings.checking():
+            by_viewer = _route_of_viewer(viewer)
+    findings.raise_all()
+    if by_template and by_viewer:
+        its_viewer = by_template.template.viewer
+        if its_viewer != by_viewer.template.viewer:
+            message = (
+                f"The template “{template}” opens {its_viewer or 'Weasis'}. Leave out "
+                "the viewer or the template."
+            )
+            raise _error("viewer", message)
+    return by_template or by_viewer
+
+
 def choose_without_modalities(
     *,
     template: str,
     viewer: str,
-    archives: Sequence[Archive],
+    archives: Sequence[Archive] | None,
     user: User | AnonymousUser | None,
     address: str,
 ) -> Route | None:
-    """The same before any archive was asked: ``None`` where it depends on their answers."""
-    if template:
-        return _route_of_template(template)
-    if viewer:
-        return _route_of_viewer(viewer)
+    """The same before any archive was asked: ``None`` where it depends on their answers.
+
+    Or on which archives these are, if that is not known.
+    """
+    if route := named(template=template, viewer=viewer):
+        return route
+    if archives is None:
+        has_rules = ViewerRule.objects.filter(is_enabled=True).exists()
+        return None if has_rules else _default_route()
     rule = next(_rules_that_may_apply(archives, user, address), None)
     if rule is None:
         return _default_route()
@@ -109,7 +137,7 @@ def _groups_of(user: User | AnonymousUser | None) -> set[int]:
 def _template_named(slug: str) -> LaunchTemplate:
     found = template_named(slug)
     if found.viewer and not found.viewer.is_enabled:
-        raise _unknown("template", f"The viewer of “{slug}” is disabled.")
+        raise _error("template", f"The viewer of “{slug}” is disabled.")
     return found
 
 
@@ -123,7 +151,7 @@ def _route_of_viewer(slug: str) -> Route:
     if viewer is None:
         enabled = Viewer.objects.filter(is_enabled=True)
         names = ", ".join([WEASIS, *enabled.values_list("slug", flat=True)])
-        raise _unknown("viewer", f"There is no viewer “{slug}”. Known are {names}.")
+        raise _error("viewer", f"There is no viewer “{slug}”. Known are {names}.")
     template = viewer.templates.order_by("-is_default", "name").first()
     if template is None:
         template = LaunchTemplate(name=viewer.name, slug=viewer.slug)
@@ -131,5 +159,5 @@ def _route_of_viewer(slug: str) -> Route:
     return Route(template=template, why=f"The launch names {viewer.name}.")
 
 
-def _unknown(field: str, message: str) -> CriteriaError:
+def _error(field: str, message: str) -> CriteriaError:
     return CriteriaError([Problem(field=field, message=message)])

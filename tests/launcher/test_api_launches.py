@@ -437,6 +437,20 @@ def test_idempotency_key_that_is_no_key_is_named(ris, key):
     assert list(problems_of(response)) == ["Idempotency-Key"]
 
 
+def test_archive_that_is_named_must_allow_the_identifier(ris):
+    make_dimse_archive()
+    make_dimse_archive(name="Old", slug="old", identifiers=["studyUID"])
+
+    named = ris.post(
+        "/launches", json={"patient_ids": ["1"], "archives": ["main", "old"]}
+    )
+    any_archive = ris.post("/launches", json={"patient_ids": ["1"]})
+
+    assert named.status_code == 403
+    assert "“old”" in named.json()["errors"][0]["message"]
+    assert any_archive.json()["archives"] == ["main"]
+
+
 def test_identifier_that_no_archive_allows_is_403(ris):
     make_dimse_archive(identifiers=["studyUID"])
 

@@ -217,6 +217,34 @@ def test_viewer_type_names_a_viewer(client):
 
 
 @pytest.mark.usefixtures("archive")
+@pytest.mark.parametrize("viewer", ["nothing-we-have", "other"])
+def test_viewer_type_is_not_overruled_by_a_template(client, viewer):
+    Viewer.objects.create(name="Other", slug="other", url_template="a:{study_uid}")
+    LaunchTemplate.objects.create(name="Plain", slug="plain")
+
+    response = invoke(
+        client,
+        requestType="STUDY",
+        studyUID=CT_SMALL,
+        viewerType=viewer,
+        template="plain",
+    )
+
+    assert response.status_code == 406
+    assert fields_of(response) == ["viewerType"]
+
+
+@pytest.mark.usefixtures("archive")
+def test_viewer_type_is_judged_beside_other_mistakes(client):
+    response = invoke(
+        client, requestType="SERIES", viewerType="nothing", template="nothing"
+    )
+
+    assert response.status_code == 400
+    assert {"requestType", "viewerType", "template"} <= set(fields_of(response))
+
+
+@pytest.mark.usefixtures("archive")
 @pytest.mark.parametrize(
     ("parameters", "field"),
     [

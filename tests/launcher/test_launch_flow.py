@@ -95,6 +95,36 @@ def test_identifier_that_no_archive_allows_is_403(client):
     assert not Launch.objects.exists()
 
 
+def test_archive_that_is_named_must_allow_the_identifier(client):
+    make_dimse_archive()
+    make_dimse_archive(name="Old", slug="old", identifiers=["studyUID"])
+
+    response = launch(client, patientID="1", archive="main,old")
+
+    assert response.status_code == 403
+    [problem] = response.json()["errors"]
+    assert problem["field"] == "patientID"
+    assert "“old”" in problem["message"]
+    assert not Launch.objects.exists()
+
+
+def test_archives_of_a_template_must_allow_the_identifier(client):
+    make_dimse_archive()
+    old = make_dimse_archive(name="Old", slug="old", identifiers=["studyUID"])
+    template = LaunchTemplate.objects.create(name="Old", slug="old")
+    template.archives.add(old)
+
+    response = launch(client, patientID="1", template="old")
+    old.is_enabled = False
+    old.save()
+    nowhere = launch(client, patientID="1", template="old")
+
+    assert response.status_code == 403
+    assert fields_of(response) == ["patientID"]
+    assert nowhere.status_code == 400
+    assert fields_of(nowhere) == ["archive"]
+
+
 def test_identifiers_no_archive_allows_together_are_403(client):
     make_dimse_archive(identifiers=["studyUID"])
     make_dimse_archive(name="Other", slug="other", identifiers=["patientID"])
@@ -213,6 +243,43 @@ def test_rule_by_modality_asks_the_archives_first(client, embedded_archive):
     assert ct["Location"].startswith("https://ohif.example.org/")
     assert mr["Location"].startswith("weasis://")
     assert named["Location"].startswith("weasis://")
+
+
+def test_rule_opens_studies_of_its_templates_archives_only(client, embedded_archive):
+    make_dimse_archive(embedded_archive)
+    other = make_dimse_archive(name="Other", slug="other")
+    viewer = make_viewer(needs_one_archive=False)
+    template = LaunchTemplate.objects.create(name="CT", slug="ct", viewer=viewer)
+    template.archives.add(other)
+    ViewerRule.objects.create(name="CT", modalities="CT", template=template)
+
+    response = launch(client, patientID="1CT1")
+
+    assert response.status_code == 503
+    assert response.json()["errors"][0]["message"].startswith("Other did not answer")
+    assert not Launch.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("viewer", "template", "field"),
+    [
+        ("nonsense", "plain", "viewer"),
+        ("ohif", "plain", "viewer"),
+        ("weasis", "other", "viewer"),
+        ("ohif", "nonsense", "template"),
+    ],
+)
+def test_viewer_and_template_must_agree(client, viewer, template, field):
+    make_dimse_archive()
+    LaunchTemplate.objects.create(name="Plain", slug="plain")
+    LaunchTemplate.objects.create(name="Other", slug="other", viewer=make_viewer())
+
+    response = launch(client, studyUID="1.2", viewer=viewer, template=template)
+
+    assert response.status_code == 400
+    assert fields_of(response) == [field]
+    agreed = launch(client, studyUID="1.2", viewer="OHIF", template="other")
+    assert agreed["Location"].startswith("https://ohif.example.org/")
 
 
 # What a link may add
@@ -608,6 +675,74 @@ def test_every_problem_is_told_at_once(client):
         "archive",
         "template",
     }
+
+
+@pytest.mark.parametrize(
+    ("parameters", "fields"),
+    [
+        (
+            {"archive": "nope", "template": "nope", "studyUID": "1.2"},
+            ["archive", "template"],
+        ),
+        (
+            {"studyUID": "x", "viewer": "nope", "archive": "main,nope"},
+            ["studyUID", "archive", "viewer"],
+        ),
+        (
+            {
+                "patientID": "*",
+                "pro": "a b",
+                "arg": "c:d",
+                "wcfg": "https://e.example/",
+            },
+            ["patientID", "pro", "arg", "wcfg"],
+        ),
+        (
+            {"studyUID": "1", "archive": "nope", "viewer": "ohif", "cdb": "http://e/"},
+            ["archive", "cdb"],
+        ),
+        (
+            {"studyUID": "1", "accessionNumber": "A", "archive": "uids", "pro": "a b"},
+            ["accessionNumber", "pro"],
+        ),
+        (
+            {"studyUID": "x", "template": ["a", "b"], "pro": "c d"},
+            ["studyUID", "template"],
+        ),
+    ],
+)
+def test_names_and_extras_are_checked_whatever_else_is_wrong(
+    client, parameters, fields
+):
+    make_viewer()
+    make_dimse_archive()
+    make_dimse_archive(name="UIDs", slug="uids", identifiers=["studyUID"])
+
+    response = launch(client, **parameters)
+
+    assert sorted(fields_of(response)) == sorted(fields)
+    assert not Launch.objects.exists()
+
+
+def test_extras_are_not_checked_where_the_template_is_not_known(client):
+    archive = make_dimse_archive()
+    template = LaunchTemplate.objects.create(name="M", slug="m", allowed_properties="a")
+    ViewerRule.objects.create(name="M", template=template, archive=archive)
+
+    wrong = launch(client, patientID="1", archive="nope", pro="a b")
+    right = launch(client, patientID="1", archive="main", pro="a b")
+
+    assert fields_of(wrong) == ["archive"]
+    assert right.status_code == 302
+
+
+def test_identifiers_that_can_not_be_decrypted_hide_nothing_else(client):
+    make_dimse_archive()
+    make_encrypting()
+
+    response = launch(client, patientID="!", archive="nope", viewer="nope")
+
+    assert fields_of(response) == ["patientID", "archive", "viewer"]
 
 
 def test_head_stores_nothing_and_asks_nobody(client):
