@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from archives.clients.authentication.aws import fully_escaped
 from archives.clients.base import DicomWebEndpoint
+from archives.clients.credentials import AwsKeys
 from archives.clients.http_failures import raise_for_status, translated_errors
 from archives.clients.http_pool import pool_of
 from archives.errors import (
@@ -176,6 +178,8 @@ class HttpSession:
         # As it goes over the wire: signatures are of the address.
         with translated_errors(self.name):
             url = str(httpx2.URL(url))
+        if isinstance(self.endpoint.credentials, AwsKeys):
+            url = fully_escaped(url)
         credentials = await pool_of(self.endpoint).authorizer.headers(url)
         return await self._send(url, {**headers, **credentials}), credentials
 

@@ -4,14 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote, unquote_to_bytes
 
 from archives.clients.credentials import AwsKeys
 from archives.errors import ArchiveRefusedError
 
 # Its debug lines quote what is signed, session tokens included.
 logging.getLogger("botocore").setLevel(logging.WARNING)
+
+
+def fully_escaped(url: str) -> str:
+    """The same address with only unreserved characters (RFC 3986 2.3) in its query.
+
+    AWS checks the signature of that, whatever was sent.
+    """
+    address, separator, query = url.partition("?")
+    parts = re.split("([&=])", query)
+    return (
+        address
+        + separator
+        + "".join(
+            part if part in ("&", "=") else quote(unquote_to_bytes(part), safe="-_.~")
+            for part in parts
+        )
+    )
 
 
 class AwsAuthorizer:

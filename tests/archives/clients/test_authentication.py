@@ -32,7 +32,7 @@ from archives.clients.outgoing import OutgoingRules
 from archives.custom_headers import headers_problem, parse_headers
 from archives.entities import StudyQuery
 from archives.errors import ArchiveError, ArchiveRefusedError, ArchiveUnavailableError
-from tests.aws import is_signed
+from tests.aws import is_signed, signature
 from tests.dicomweb_server import Behaviour, DicomWebServer, Request, status
 from tests.dicomweb_studies import identifier_of, make_study
 from tests.token_server import (
@@ -511,6 +511,60 @@ def test_aws_accepts_the_signature_of_searches_and_images():
         "session/token=="
     }
     assert "/us-east-1/medical-imaging/" in server.requests[0].headers["authorization"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        StudyQuery(patient_name="O'Neil^J*n"),
+        StudyQuery(study_instance_uids=("1.1", "1.2")),
+        StudyQuery(patient_id="a:b,c/d@e!$(f)"),
+        StudyQuery(patient_id="P1 + ü&=%2A~"),
+    ],
+)
+def test_aws_accepts_the_signature_of_every_character(query):
+    async def action(client: ArchiveClient) -> None:
+        await client.find_studies(query)
+
+    server = with_aws(AWS, action)
+
+    keys = server.requests[0].keys
+    assert keys.get("PatientName", "") == query.patient_name
+    assert keys.get("PatientID", "") == query.patient_id
+    assert keys.get("StudyInstanceUID", "") == ",".join(query.study_instance_uids)
+
+
+AWS_EXAMPLES = [
+    (
+        "service",
+        "example.amazonaws.com",
+        "Param2=value2&Param1=value1",
+        {},
+        "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500",
+    ),
+    (
+        "iam",
+        "iam.amazonaws.com",
+        "Action=ListUsers&Version=2010-05-08",
+        {"content-type": "application/x-www-form-urlencoded; charset=utf-8"},
+        "5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7",
+    ),
+]
+
+
+@pytest.mark.parametrize(("service", "host", "query", "more", "signed"), AWS_EXAMPLES)
+def test_aws_signatures_are_checked_as_published(service, host, query, more, signed):
+    """The examples of its documentation and its test suite."""
+    keys = AwsKeys(
+        region="us-east-1",
+        access_key_id="AKIDEXAMPLE",
+        secret_access_key="wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+        service=service,
+    )
+    headers = {"host": host, "x-amz-date": "20150830T123600Z", **more}
+    request = Request(path="/", raw_path="/", query=query, headers=headers)
+
+    assert signature(request, keys, sorted(headers)) == signed
 
 
 def test_aws_refuses_another_key():
