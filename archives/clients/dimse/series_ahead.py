@@ -88,6 +88,7 @@ class Series:
         self._task: asyncio.Task[None] | None = None
         self._error: ArchiveError | None = None
         self._first_arrival: float | None = None
+        self._served: set[str] = set()
         self._waiting: dict[str, asyncio.Event] = {}
         self.users = 0
         self.touched = self._loop.time()
@@ -104,7 +105,13 @@ class Series:
     def wants_to_run(self, sop_instance_uid: str) -> bool:
         """Whether this request starts the retrieval: not the first one, and once more
         after it broke off half-way."""
-        if self.is_running or self._runs >= _MOST_RUNS:
+        if self.is_running:
+            return False
+        if sop_instance_uid in self._served:  # and purged since: it is opened again
+            self._runs = 0
+            self._served.clear()
+            self._first_asked = ""
+        if self._runs >= _MOST_RUNS:
             return False
         if self._runs:
             is_lost = isinstance(self._error, AssociationLostError)
@@ -175,6 +182,8 @@ class Series:
             is_over = not self.is_running
             if image := self.files.open(sop_instance_uid):
                 self._first_arrival = self._first_arrival or self._loop.time()
+                if image.is_whole:
+                    self._served.add(sop_instance_uid)
                 return image
             if is_over:
                 if has_waited:

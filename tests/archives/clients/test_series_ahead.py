@@ -103,6 +103,24 @@ def test_series_is_retrieved_once(index, cache, lung, dicom_files):
     assert archive.sent == 21
 
 
+def test_series_that_was_purged_is_retrieved_again(index, cache, lung):
+    async def four_times() -> None:
+        for _ in range(4):
+            await four_at_a_time(endpoint, lung)
+            while (lock := files.lock()) is None:  # the retrieval has not ended yet
+                await asyncio.sleep(0.01)
+            lock.release()
+            for path in cache.directory.glob("*.dcm"):
+                path.unlink()
+
+    with Counting(index) as archive:
+        endpoint = endpoint_of(archive, image_cache=cache)
+        files = cache.series(endpoint.address, lung[0][1].series_instance_uid)
+        run(four_times())
+
+    assert sorted(archive.levels) == ["IMAGE"] * 4 + ["SERIES"] * 4
+
+
 def test_single_image_costs_only_itself(index, cache, lung):
     with Counting(index) as archive:
         endpoint = endpoint_of(archive, image_cache=cache)
