@@ -78,18 +78,9 @@ def _filter_from_json(data: Mapping[str, Any]) -> StudyFilter:
 
 
 def selection_digest(selection: Selection, *scope: str) -> str:
-    """SHA-256 of the canonical selection within a scope (its owner and archives).
+    """SHA-256 of the selection within a scope (its owner and archives).
 
-    The order and repetition of identifiers make no difference.
+    The order of identifiers makes a difference: the first one may be opened first.
     """
-    text = json.dumps([_canonical(selection_to_json(selection)), scope], sort_keys=True)
+    text = json.dumps([selection_to_json(selection), scope], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _canonical(value: Any) -> Any:
-    """Lists in one order, each item once; what can't be sorted is compared as text."""
-    if isinstance(value, Mapping):
-        return {key: _canonical(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return sorted({json.dumps(item, sort_keys=True) for item in value})
-    return value

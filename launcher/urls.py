@@ -67,6 +67,11 @@ external: list[URLPattern] = [
         launch_urls.launch_resume,
         name="launch_resume",
     ),
+    path(
+        "manifest/resume/<str:launch_id>/",
+        manifest_urls.manifest_resume,
+        name="manifest_resume",
+    ),
     path("m/<str:token>", manifests.manifest_detail, name="manifest_detail"),
     path("m/<str:token>/<str:part>", manifests.manifest_detail, name="manifest_part"),
     path("gateway/<slug:slug>/wado", gateway.wado_uri, name="gateway_wado_uri"),

@@ -12,15 +12,17 @@ from launcher.models import LaunchTemplate
 from launcher.services import StartedLaunch, start_uploaded
 
 
-def launch_upload(body: bytes, parameters: Parameters, caller: Caller) -> StartedLaunch:
+def launch_upload(
+    body: bytes, parameters: Parameters, caller: Caller, *, charset: str = ""
+) -> StartedLaunch:
     """Check a manifest and what was sent with it, and launch it.
 
-    Raises ``CriteriaError`` with every problem, or ``RefusedError``; nothing was stored
+    ``charset`` is that of the Content-Type, if it has one. Raises ``CriteriaError`` with every problem, or ``RefusedError``; nothing was stored
     then.
     """
     findings = Findings()
     with findings.checking():
-        text = _checked(body)
+        text = _checked(body, charset)
     with findings.checking():
         template, extras = _wanted(parameters)
     findings.raise_all()
@@ -42,9 +44,9 @@ def _wanted(parameters: Parameters) -> tuple[LaunchTemplate, LaunchExtras]:
     return template, criteria.extras
 
 
-def _checked(body: bytes) -> str:
+def _checked(body: bytes, charset: str) -> str:
     try:
-        return check_upload(body)
+        return check_upload(body, charset)
     except ManifestError as error:
         raise CriteriaError([Problem(field="manifest", message=str(error))]) from error
 

@@ -23,6 +23,7 @@ _NAMESPACES = re.compile(
 )
 _DECLARATION = re.compile(r"\A\s*<\?xml\s[^?>]*\?>")
 _ENCODING = re.compile(rb"""\A\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.-]+)""")
+_NAME = re.compile(r"[A-Za-z0-9._:-]{1,40}")
 _MESSAGE = re.compile(r"Element '(?P<element>[^']*)'(?:, attribute '(?P<name>[^']*)')?")
 
 
@@ -38,15 +39,15 @@ class ManifestError(ValueError):
         self.reason = reason
 
 
-def check_upload(body: bytes) -> str:
+def check_upload(body: bytes, charset: str = "") -> str:
     """The text of a manifest as it was sent, but without its XML declaration.
 
-    Nothing outside ``body`` is read, and no entity but the five of XML is known. Raises
+    ``charset`` is the encoding of a text that does not say itself what it is in. Nothing outside ``body`` is read, and no entity but the five of XML is known. Raises
     ``ManifestError`` for the first thing that is wrong.
     """
     if len(body) > MAXIMUM_UPLOAD:
         raise ManifestError(1, "The manifest is larger than 10 MB.")
-    text = _decode(body)
+    text = _decode(body, charset)
     declares = text.find("<!DOCTYPE")
     if declares >= 0:
         line = text.count("\n", 0, declares) + 1
@@ -61,13 +62,13 @@ def check_upload(body: bytes) -> str:
     return content.strip()
 
 
-def _decode(body: bytes) -> str:
-    """Text in the encoding its mark or declaration names, and UTF-8 without either."""
+def _decode(body: bytes, charset: str) -> str:
+    """Text in the encoding its mark or declaration names, or else its sender, or UTF-8."""
     marked = [name for mark, name in _BYTE_ORDER_MARKS.items() if body.startswith(mark)]
     declared = _ENCODING.match(body)
-    encoding = declared[1].decode() if declared else "utf-8"
+    encoding = declared[1].decode() if declared else charset or "utf-8"
     try:
-        if not marked and codecs.lookup(encoding).name not in _ENCODINGS:
+        if not marked and not _is_known(encoding):
             raise LookupError
         return body.decode(marked[0] if marked else encoding)
     except LookupError:
@@ -76,6 +77,11 @@ def _decode(body: bytes) -> str:
         line = body.count(b"\n", 0, error.start) + 1
         reason = "The text is not in the encoding it says. Send it in UTF-8."
         raise ManifestError(line, reason) from None
+
+
+def _is_known(encoding: str) -> bool:
+    is_name = _NAME.fullmatch(encoding)
+    return bool(is_name) and codecs.lookup(encoding).name in _ENCODINGS
 
 
 def _parse(text: str) -> etree._Element:

@@ -12,6 +12,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 
 from launcher import signed_links
 from launcher.criteria import CriteriaError, Problem
+from launcher.launching import pending_launches
 from launcher.launching.callers import Caller, caller_of
 from launcher.launching.judging import LaunchRequest
 from launcher.launching.links import caller_of_link
@@ -42,6 +43,31 @@ def read_request(
         caller=caller,
         address=address_of(request),
         is_iid=is_iid,
+    )
+
+
+def waiting_request(request: HttpRequest, launch_id: str) -> LaunchRequest | None:
+    """A link that waited for a login; ``None`` if its user has not logged in yet.
+
+    Raises ``RefusedError`` if there is none, or none any more.
+    """
+    caller = caller_of(request)
+    if caller is None:
+        return None
+    pending = pending_launches.load(launch_id)
+    if pending is None:
+        message = (
+            "This link waited too long for the login. Go back to where it came from, "
+            "and open it again."
+        )
+        raise RefusedError(404, [Problem(field="", message=message)])
+    if pending.members_only and not caller.is_known:
+        return None
+    return LaunchRequest(
+        parameters=parse_parameters(pending.query),
+        caller=caller,
+        address=address_of(request),
+        is_iid=pending.is_iid,
     )
 
 

@@ -8,23 +8,18 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_http_methods
 
-from launcher.criteria import Problem
-from launcher.launching import pending_launches
-from launcher.launching.callers import caller_of
-from launcher.launching.judging import LaunchRequest, judge
+from launcher.launching.judging import judge
 from launcher.launching.launch import launch
-from launcher.launching.refusals import RefusedError
 from launcher.launching.uploading import launch_upload
 from launcher.manifest.upload import MAXIMUM_UPLOAD
 from launcher.services import StartedLaunch
 from launcher.views.access import login_first
 from launcher.views.launch_requests import (
-    address_of,
     identify,
-    parse_parameters,
     query_of,
     read_body,
     read_request,
+    waiting_request,
 )
 from launcher.views.refusals import refusals_answered
 from launcher.views.responses import ViewerRedirect
@@ -56,7 +51,7 @@ def launch_url(
 @refusals_answered
 def launch_resume(request: HttpRequest, launch_id: str) -> HttpResponse:
     """Follow a link that was waiting for its user's login."""
-    asked = _pending(request, launch_id)
+    asked = waiting_request(request, launch_id)
     return _redirect(launch(asked)) if asked else login_first(request)
 
 
@@ -67,26 +62,5 @@ def _redirect(started: StartedLaunch) -> HttpResponse:
 def _upload(request: HttpRequest, *, members_only: bool) -> StartedLaunch:
     body = read_body(request, MAXIMUM_UPLOAD)
     caller = identify(request, body, members_only=members_only)
-    return launch_upload(body, query_of(request), caller)
-
-
-def _pending(request: HttpRequest, launch_id: str) -> LaunchRequest | None:
-    """The link that waits; ``None`` if its user has not logged in yet."""
-    caller = caller_of(request)
-    if caller is None:
-        return None
-    pending = pending_launches.load(launch_id)
-    if pending is None:
-        message = (
-            "This link waited too long for the login. Go back to where it came from, "
-            "and open it again."
-        )
-        raise RefusedError(404, [Problem(field="", message=message)])
-    if pending.members_only and not caller.is_known:
-        return None
-    return LaunchRequest(
-        parameters=parse_parameters(pending.query),
-        caller=caller,
-        address=address_of(request),
-        is_iid=pending.is_iid,
-    )
+    charset = (request.content_params or {}).get("charset", "")
+    return launch_upload(body, query_of(request), caller, charset=charset)

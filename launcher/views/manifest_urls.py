@@ -4,32 +4,48 @@ from __future__ import annotations
 
 import gzip
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_GET, require_http_methods
 
 from launcher.launching.judging import LaunchRequest, judge
 from launcher.launching.launch import launch
-from launcher.views.launch_requests import query_of, read_request
+from launcher.views.access import login_first
+from launcher.views.launch_requests import read_request, waiting_request
 from launcher.views.manifests import XML, manifest_detail
 from launcher.views.refusals import refusals_answered
 
 
 @require_http_methods(["GET", "HEAD"])
-@refusals_answered
+@partial(refusals_answered, resume="launcher:manifest_resume")
 async def manifest_url(request: HttpRequest) -> HttpResponseBase:
     """The manifest itself, or with ``url`` its address; with ``gzip`` as a gzip file.
 
     HEAD stores nothing and asks no archive.
     """
     asked = await sync_to_async(_read)(request)
-    names = {name for name, _ in await sync_to_async(query_of)(request)}
     if request.method == "HEAD":
         await sync_to_async(judge)(asked)
         return HttpResponse(content_type=XML)
+    return await _manifest(request, asked)
+
+
+@require_GET
+@refusals_answered
+async def manifest_resume(request: HttpRequest, launch_id: str) -> HttpResponseBase:
+    """The same for a link that was waiting for its user's login."""
+    asked = await sync_to_async(waiting_request)(request, launch_id)
+    if asked is None:
+        return login_first(request)
+    return await _manifest(request, replace(asked, needs_manifest=True))
+
+
+async def _manifest(request: HttpRequest, asked: LaunchRequest) -> HttpResponseBase:
+    names = {name for name, _ in asked.parameters}
     started = await sync_to_async(launch)(asked)
     if "url" in names:
         return HttpResponse(started.manifest_url, content_type="text/plain")

@@ -46,8 +46,11 @@ _UNREADABLE: Final = (
 )
 
 
-def refusals_answered(view: View) -> View:
-    """Answer everything that keeps a launch from being, in words; keep nothing in caches."""
+def refusals_answered(view: View, *, resume: str = "launcher:launch_resume") -> View:
+    """Answer everything that keeps a launch from being, in words; keep nothing in caches.
+
+    ``resume`` names the view that goes on after a login.
+    """
     if iscoroutinefunction(view):
 
         @wraps(view)
@@ -58,7 +61,7 @@ def refusals_answered(view: View) -> View:
             try:
                 response = await view(request, *args, **kwargs)
             except Exception as error:
-                response = await sync_to_async(_answer)(request, error, kwargs)
+                response = await sync_to_async(_answer)(request, error, resume, kwargs)
             return private(response)
 
         return async_answering
@@ -69,17 +72,17 @@ def refusals_answered(view: View) -> View:
         try:
             response = view(request, *args, **kwargs)
         except Exception as error:
-            response = _answer(request, error, kwargs)
+            response = _answer(request, error, resume, kwargs)
         return private(response)
 
     return answering
 
 
 def _answer(
-    request: HttpRequest, error: Exception, options: dict[str, Any]
+    request: HttpRequest, error: Exception, resume: str, options: dict[str, Any]
 ) -> HttpResponse:
     if isinstance(error, UnknownCallerError):
-        return _identify(request, **options)
+        return _identify(request, resume, **options)
     known = _status_and_problems(error)
     if known is None:
         raise error
@@ -122,14 +125,19 @@ def _wants_html(request: HttpRequest) -> bool:
 
 
 def _identify(
-    request: HttpRequest, *, is_iid: bool = False, members_only: bool = False, **_: Any
+    request: HttpRequest,
+    resume: str,
+    *,
+    is_iid: bool = False,
+    members_only: bool = False,
+    **_: Any,
 ) -> HttpResponse:
     """Browsers log in and come back to the same launch; machines get 401."""
     if _may_log_in(request):
         query = request.META.get("QUERY_STRING", "")
         pending = PendingLaunch(query=query, is_iid=is_iid, members_only=members_only)
         launch_id = pending_launches.save(pending)
-        return redirect_to_login(reverse("launcher:launch_resume", args=[launch_id]))
+        return redirect_to_login(reverse(resume, args=[launch_id]))
     problem = Problem(
         field="",
         message="Send an API key as “Authorization: Bearer …”, log in, or call from a "

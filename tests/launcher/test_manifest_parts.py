@@ -133,6 +133,27 @@ def test_parts_lose_nothing_that_arrives_between_them(settings):
     assert series == {"1.2.1", "1.1.9"}
 
 
+def test_primary_study_of_a_launch_is_not_that_of_another():
+    archive = make_dimse_archive()
+    template = LaunchTemplate.objects.create(
+        name="P", slug="p", opens_primary_study_first=True
+    )
+    launches = {
+        uids[0]: make_launch(
+            [archive],
+            template=template,
+            selection=Selection(study_instance_uids=uids),
+        )
+        for uids in (("1.1", "1.2"), ("1.2", "1.1"))
+    }
+    for started in launches.values():
+        answer(started, archive, *STUDIES[:2])
+        finish(started)
+
+    for uid, started in launches.items():
+        assert studies_of(started, "/primary") == [uid]
+
+
 def test_messages_are_shown_with_the_primary_study_only():
     archive = make_dimse_archive()
     started = make_launch([archive], selection=Selection())

@@ -131,6 +131,32 @@ def test_upload_that_is_no_manifest_is_refused(body):
         check_upload(body)
 
 
+NAMED = whole('<Patient PatientID="1" PatientName="MÜLLER"/>').decode()
+
+
+@pytest.mark.parametrize(
+    ("body", "charset"),
+    [
+        (NAMED.encode("iso-8859-1"), "ISO-8859-1"),
+        (f'<?xml version="1.0"?>{NAMED}'.encode("cp1252"), "windows-1252"),
+        (f'<?xml version="1.0" encoding="UTF-8"?>{NAMED}'.encode(), "ISO-8859-1"),
+        (NAMED.encode("utf-16"), "ISO-8859-1"),
+        (NAMED.encode("utf-8-sig"), "ISO-8859-1"),
+        (NAMED.encode(), ""),
+    ],
+)
+def test_upload_is_in_the_encoding_it_says_or_else_its_sender(body, charset):
+    assert "MÜLLER" in check_upload(body, charset)
+
+
+@pytest.mark.parametrize(
+    "charset", ["utf-7", "utf-16", "rot13", "\x00", "é", "x" * 5000, "us-ascii"]
+)
+def test_upload_in_an_encoding_that_is_not_taken_is_refused(charset):
+    with pytest.raises(ManifestError):
+        check_upload(NAMED.encode(), charset)
+
+
 def test_upload_of_ten_megabytes_is_read():
     series = '<Series SeriesInstanceUID="1"/>'
     study = f'<Study StudyInstanceUID="1">{series * (MAXIMUM_UPLOAD // 32)}</Study>'

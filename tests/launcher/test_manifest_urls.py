@@ -140,6 +140,45 @@ def problem_of(response):
     return error["field"], error["message"]
 
 
+@pytest.mark.parametrize("path", ["/manifest", "/weasis-pacs-connector/manifest"])
+def test_browser_comes_back_from_the_login_to_the_manifest(
+    settings, django_user_model, path
+):
+    settings.VIEWERHUB_TRUSTED_NETWORKS = []
+    make_dimse_archive()
+    django_user_model.objects.create_user("alice", password="secret")
+    browser = Client(headers={"accept": "text/html"})
+
+    login = browser.get(f"{path}?patientID=MARKER-77&viewer=ohif&url")["Location"]
+    answer = browser.post(login, {"login": "alice", "password": "secret"})
+    response = browser.get(answer["Location"])
+
+    assert "MARKER" not in login
+    assert response["Content-Type"].startswith("text/plain")
+    assert "/m/" in response.content.decode()
+    stored = Launch.objects.get()
+    assert stored.user.username == "alice"
+    assert stored.build.get_selection().patients[0].patient_id == "MARKER-77"
+
+
+def test_waiting_manifest_is_for_those_who_have_logged_in(settings):
+    settings.VIEWERHUB_TRUSTED_NETWORKS = []
+    browser = Client(headers={"accept": "text/html"})
+    path = browser.get("/manifest?patientID=1")["Location"].partition("next=")[2]
+
+    assert browser.get(path)["Location"] == f"/accounts/login/?next={path}"
+    assert not Launch.objects.exists()
+
+
+def test_upload_is_read_in_the_charset_of_its_sender(client):
+    body = MANIFEST.partition(b"?>")[2].decode()  # Django encodes it
+
+    response = client.post(UPLOAD, body, "text/xml; charset=ISO-8859-1")
+
+    assert response.status_code == 302
+    assert "MÜLLER" in Build.objects.get().uploaded_manifest
+
+
 def test_uploaded_manifest_is_launched_like_any_other(client):
     response = upload(client)
 
