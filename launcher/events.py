@@ -1,6 +1,7 @@
 """Waiting for builds without a thread, a connection or a database query per waiter.
 
-Each event loop has one Redis subscription; whoever waits holds a future.
+Each event loop has one Redis subscription; whoever waits holds a future. By the same one
+comes word of launches that have ended.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import structlog
 from redis.exceptions import RedisError
 
-from launcher import store
+from launcher import cached_images, store
 
 logger = structlog.get_logger(__name__)
 
@@ -22,7 +24,10 @@ _listeners = WeakKeyDictionary()
 
 
 class BuildListener:
-    """Wakes waiters when a build is done. It listens from the first wait on."""
+    """Wakes waiters when a build is done, and has images removed that nobody may open.
+
+    It listens from the first wait or ``start`` on.
+    """
 
     def __init__(self) -> None:
         self._waiters: dict[str, set[asyncio.Event]] = {}
@@ -37,8 +42,7 @@ class BuildListener:
         """
         event = asyncio.Event()
         self._waiters.setdefault(build_id, set()).add(event)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._listen())
+        self.start()
         try:
             yield event
         finally:
@@ -47,21 +51,32 @@ class BuildListener:
             if not waiters:
                 del self._waiters[build_id]
 
+    def start(self) -> None:
+        """Listen from now on."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._listen())
+
     async def _listen(self) -> None:
         while not _is_cancelled():
             try:
                 async with store.redis().pubsub() as pubsub:
-                    await pubsub.subscribe(store.CHANNEL)
+                    await pubsub.subscribe(store.CHANNEL, cached_images.CHANNEL)
                     self._wake_all()
                     while not _is_cancelled():
                         message = await pubsub.get_message(
                             ignore_subscribe_messages=True, timeout=5
                         )
                         if message:
-                            self._wake(message["data"].decode())
+                            await self._heard(message)
             except (RedisError, OSError):
                 logger.warning("build_subscription_lost")
                 await asyncio.sleep(0.5)
+
+    async def _heard(self, message: dict[str, Any]) -> None:
+        if message["channel"].decode() == cached_images.CHANNEL:
+            await cached_images.heard(message["data"])
+        else:
+            self._wake(message["data"].decode())
 
     def _wake(self, build_id: str) -> None:
         for event in self._waiters.get(build_id, ()):

@@ -15,7 +15,7 @@ from archives.clients import Endpoint
 from archives.entities import Study
 from archives.errors import ArchiveError
 from archives.models import Archive
-from launcher import background, store
+from launcher import background, cached_images, store
 from launcher.collect import ArchivePlan, BuildPlan, collect
 from launcher.models import ArchiveOutcome, Build, Launch
 from launcher.store import Answer
@@ -98,6 +98,7 @@ def _record(build: Build, answers: tuple[Answer, ...]) -> None:
         Launch.objects.filter(build=build, state__in=Launch.UNFINISHED).update(
             state=state
         )
+    cached_images.remember(build, answers)
     logger.info(
         "build_finished",
         build_id=str(build.pk),
@@ -149,9 +150,12 @@ def sweep_launches() -> None:
             _give_up(build)
         elif background.run(_needs_worker(build, now)):
             build_manifest.delay(str(build.pk))
-    Launch.objects.filter(expires__lte=now).exclude(
+    over = Launch.objects.filter(expires__lte=now).exclude(
         state__in=[Launch.State.EXPIRED, Launch.State.REVOKED]
-    ).update(state=Launch.State.EXPIRED)
+    )
+    builds = set(over.values_list("build_id", flat=True))
+    over.update(state=Launch.State.EXPIRED)
+    cached_images.forget(builds)
     history = timedelta(days=settings.VIEWERHUB_LAUNCH_HISTORY_DAYS)
     Build.objects.filter(created__lt=now - history).delete()
 

@@ -12,8 +12,8 @@ import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -57,6 +57,16 @@ class ImageCache:
                 break
             path.unlink(missing_ok=True)
             total -= size
+
+    def discard(self, keys: Collection[str]) -> None:
+        """Remove series by their keys; of those that just arrive, what comes of them."""
+        for key in keys:
+            CachedSeries(self.directory, key).end()
+        ended = set(keys)
+        for path, _ in _entries(self.directory) if ended else ():
+            key, _, _ = path.name.partition("-")
+            if path.suffix == ".dcm" and key in ended:
+                path.unlink(missing_ok=True)
 
     def _remove_leftover(self, path: Path) -> None:
         key, _, _ = path.name.partition("-")
@@ -163,6 +173,28 @@ class CachedSeries:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Lock.acquire(self.directory / f"{self.key}.lock")
 
+    def end(self) -> None:
+        """Have who retrieves the series now, if anybody does, remove it afterwards."""
+        if not (self.directory / f"{self.key}.lock").exists():
+            return
+        lock = self.lock()
+        if lock is None:
+            self._ended.touch(mode=0o600)
+        else:
+            lock.release()
+
+    @contextmanager
+    def arriving(self) -> Iterator[None]:
+        """For the holder of the lock, while it retrieves the series."""
+        self._ended.unlink(missing_ok=True)  # it is wanted again
+        try:
+            yield
+        finally:
+            if self._ended.exists():
+                for path in self.directory.glob(f"{self.key}-*.dcm"):
+                    path.unlink(missing_ok=True)
+                self._ended.unlink(missing_ok=True)
+
     def request(self) -> None:
         """Say that images of this series are waited for; to be repeated meanwhile."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -180,6 +212,10 @@ class CachedSeries:
         except FileNotFoundError:
             return False
         return time.time() - status.st_mtime < _REQUEST_SECONDS
+
+    @property
+    def _ended(self) -> Path:
+        return self.directory / f"{self.key}.ended"
 
     def _path(self, sop_instance_uid: str) -> Path:
         return self.directory / f"{self.key}-{_digest(sop_instance_uid)}.dcm"

@@ -12,6 +12,7 @@ from django.urls import URLPattern, reverse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
+from launcher import cached_images
 from launcher.admin.base import BaseAdmin
 from launcher.models import ArchiveOutcome, Launch
 
@@ -163,6 +164,7 @@ class LaunchAdmin(BaseAdmin):
 
     def _revoke(self, request: HttpRequest, launch: Launch) -> None:
         launch.revoke()
+        cached_images.forget([launch.build_id])
         self.log_change(request, launch, "Revoked.")
 
     def get_urls(self) -> list[URLPattern]:

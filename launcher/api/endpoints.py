@@ -19,6 +19,7 @@ from ninja import Header, Query
 from ninja.errors import AuthorizationError
 from ninja.security import HttpBearer
 
+from launcher import cached_images
 from launcher.api.documentation import DocumentedApi
 from launcher.api.errors import handle_errors, refusals
 from launcher.api.idempotency import run_once
@@ -241,7 +242,9 @@ def revoke_launch(request: HttpRequest, launch_id: UUID) -> None:
     Revoking it again changes nothing.
     """
     own = Launch.objects.of_client(_client(request))
-    get_object_or_404(own, pk=launch_id).revoke()
+    launch = get_object_or_404(own, pk=launch_id)
+    launch.revoke()
+    cached_images.forget([launch.build_id])
 
 
 SEARCH: Final[dict[str, Any]] = {

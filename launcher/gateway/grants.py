@@ -11,9 +11,10 @@ from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
 from redis.exceptions import RedisError
 
-from archives.clients import Endpoint
+from archives.clients import DimseEndpoint, Endpoint
 from archives.errors import ArchiveError
 from archives.models import Archive
+from launcher.events import listener
 from launcher.gateway.contents import Contents, contents_of
 from launcher.launching.callers import bearer_token
 from launcher.models import Launch
@@ -51,6 +52,8 @@ async def grant_of(request: HttpRequest, slug: str) -> Grant | HttpResponse:
         if isinstance(opened, Launch):
             return HttpResponse(status=404)
         archive, build_id, endpoint = opened
+        if isinstance(endpoint, DimseEndpoint) and endpoint.image_cache is not None:
+            listener().start()  # it hears what the cache must not keep
         contents = await contents_of(build_id, archive.pk)
     except ArchiveError as error:  # its credentials can't be read
         return HttpResponse(str(error), status=502, content_type="text/plain")

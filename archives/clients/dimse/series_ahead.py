@@ -131,7 +131,7 @@ class Series:
             if lock is None:
                 await self._follow()
                 return
-            with lock:
+            with lock, self.files.arriving():
                 await retrieve(self)
         except ArchiveError as error:
             self._error = error

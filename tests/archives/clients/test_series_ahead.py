@@ -296,6 +296,36 @@ def test_purge_removes_what_a_killed_process_left(tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_discarded_series_is_gone_and_its_readers_finish(tmp_path):
+    cache = ImageCache(directory=tmp_path)
+    for uid in ("1.2", "1.3"):
+        add(cache, uid, f"{uid}.1", b"pixels")
+    mine, other = cache.series("A", "1.2"), cache.series("A", "1.3")
+    reader = mine.open("1.2.1")
+
+    cache.discard([mine.key])
+
+    assert not mine.has("1.2.1")
+    assert other.has("1.3.1")
+    assert reader.read() == b"pixels"
+    assert reader.update()
+    reader.close()
+
+
+def test_series_that_arrives_while_it_is_discarded_goes_afterwards(tmp_path):
+    cache = ImageCache(directory=tmp_path)
+    series = cache.series("A", "1.2")
+    for is_discarded in (True, False):  # who retrieves it again may keep it
+        with series.lock(), series.arriving():
+            if is_discarded:
+                cache.discard([series.key])
+            arriving = series.create("1.2.1")
+            arriving.write(b"pixels")
+            arriving.finish()
+            assert series.has("1.2.1")
+        assert series.has("1.2.1") != is_discarded
+
+
 def test_series_has_one_retriever(tmp_path):
     series = ImageCache(directory=tmp_path).series("A", "1.2")
     with series.lock():
