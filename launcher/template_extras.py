@@ -92,8 +92,12 @@ def _malformed(extras: LaunchExtras) -> Iterator[Problem]:
     for command in extras.commands:
         if problem := weasis.command_problem(command):
             yield Problem(field="arg", message=problem)
-    for field, address in (("cdb", extras.cdb), ("wcfg", extras.wcfg)):
-        if problem := weasis.config_value_problem(address):
+    addresses = {
+        "cdb": weasis.code_base_problem(extras.cdb),
+        "wcfg": weasis.config_value_problem(extras.wcfg),
+    }
+    for field, problem in addresses.items():
+        if problem:
             yield Problem(field=field, message=problem)
 
 

@@ -22,7 +22,9 @@ _COMMAND = re.compile(r"\$[a-z][a-z0-9]*:[A-Za-z][A-Za-z0-9]*(?: (?P<arguments>.
 _ARGUMENTS = re.compile(
     r'(?:[^"\'$%\\\x00-\x1f\x7f&=?#;|(){}\[\]*<>`~!]|"[^"$%\\\x00-\x1f\x7f]*")+'
 )
-_CONFIG_VALUE = re.compile(r"[^\"'$\\\x00-\x1f\x7f]*")
+# Weasis takes the query of wcfg apart and puts it together again, and a percent-encoded
+# &, = or + does not survive that; no other value needs a %, either.
+_CONFIG_VALUE = re.compile(r"[^\"'$%\\\x00-\x1f\x7f]*")
 _PROPERTY = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9._-]*) +(?P<value>\S.*)")
 # Printable ASCII without what is syntax in a link, in gogo or in both.
 _ADDRESS = re.compile(r"[!#&(-\[\]-~]+")
@@ -259,8 +261,15 @@ def property_problem(line: str) -> str:
 def config_value_problem(value: str) -> str:
     """Why a value of ``$weasis:config`` can't be carried; empty if it can."""
     if not _CONFIG_VALUE.fullmatch(value):
-        return "quotes, $ and backslash can't be sent to Weasis."
+        return "quotes, $, % and backslash can't be sent to Weasis."
     return ""
+
+
+def code_base_problem(address: str) -> str:
+    """Why ``cdb`` can't be an address; empty if it can. Weasis adds paths to it."""
+    if set("?#") & set(address):
+        return "Weasis adds paths to the code base: leave out what begins with ? or #."
+    return config_value_problem(address)
 
 
 def example_manifest_url(hub_url: str = "https://viewerhub.example.org") -> str:

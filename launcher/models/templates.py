@@ -236,6 +236,7 @@ class LaunchTemplate(models.Model):
 
     def clean(self) -> None:
         """Refuse what Weasis can't read, naming field and line."""
+        self.cdb = self.cdb.rstrip("/")  # Weasis adds "/conf/base.json"
         errors: dict[str, list[str]] = {}
         for field, check_line in _LINE_CHECKS.items():
             if problems := lines.problems_of(getattr(self, field), check_line):
@@ -316,7 +317,7 @@ _LINE_CHECKS = {
     "allowed_addresses": lines.address_problem,
 }
 _FIELD_CHECKS = {
-    "cdb": weasis.config_value_problem,
+    "cdb": weasis.code_base_problem,
     "wcfg": weasis.config_value_problem,
     "transfer_syntax": lines.transfer_syntax_problem,
     "override_tags": lines.override_tags_problem,

@@ -85,7 +85,10 @@ def test_template_takes_the_default_from_the_one_that_was():
         ({"properties": "java.home x"}, "properties", "java.home"),
         ({"cdb": "https://x.example/it's"}, "cdb", "quotes"),
         ({"wcfg": "https://x.example/$a"}, "wcfg", "quotes"),
+        ({"wcfg": "https://x.example/?a=b%26c"}, "wcfg", "%"),
         ({"wcfg": "x.example"}, "wcfg", "full address"),
+        ({"cdb": "https://x.example/a%20b"}, "cdb", "%"),
+        ({"properties": "a 50%"}, "properties", "%"),
         ({"commands": "$a:b " + "é" * 500}, "commands", "too long for Windows"),
         ({"commands": "$a:b " + "c" * 600}, "commands", "600 characters"),
     ],
@@ -95,6 +98,20 @@ def test_template_names_what_a_link_can_not_carry(values, field, message):
 
     assert list(errors) == [field]
     assert message in errors[field][0]
+
+
+def test_code_base_is_what_weasis_adds_paths_to():
+    template = LaunchTemplate(name="A", slug="a", cdb="https://x.example/weasis//")
+    asked = LaunchTemplate(allowed_addresses="https://x.example/weasis")
+
+    assert errors_of(template) == {}
+    assert template.cdb == "https://x.example/weasis"
+    for suffix in ("?a=b", "?", "#a"):
+        address = f"https://x.example/weasis/a{suffix}"
+        assert "cdb" in errors_of(LaunchTemplate(name="B", slug="b", cdb=address))
+        with pytest.raises(CriteriaError) as error:
+            asked.check_extras(LaunchExtras(cdb=address))
+        assert "adds paths" in str(error.value)
 
 
 def test_template_knows_the_length_of_the_hubs_address(settings):
@@ -348,7 +365,7 @@ def test_links_add_nothing_else(missing):
 def test_address_of_a_link_stays_below_the_one_allowed(address):
     template = LaunchTemplate(allowed_addresses="https://weasis.example.org/app")
     template.check_extras(LaunchExtras(cdb="https://weasis.example.org/app/a"))
-    template.check_extras(LaunchExtras(cdb="https://weasis.example.org/app/a?b=%2F;"))
+    template.check_extras(LaunchExtras(wcfg="https://weasis.example.org/app/a?b=/;"))
 
     with pytest.raises(ForbiddenError):
         template.check_extras(LaunchExtras(cdb=address))
