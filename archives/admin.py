@@ -30,6 +30,7 @@ from archives.fields import EncryptedTextField
 from archives.forms import (
     FOLDED_SECTIONS,
     FORMS,
+    HTTP_SECTIONS,
     KIND_OF_SECTION,
     SECTIONS,
     ArchiveForm,
@@ -178,7 +179,8 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
             else self.has_add_permission(request)
         )
         fieldsets = []
-        for title, names in SECTIONS.get(self._protocol(request, obj), ()):
+        protocol = self._protocol(request, obj)
+        for title, names in SECTIONS.get(protocol, ()):
             fields: list[str] = []
             for name in names:
                 # A field that may only be viewed is shown with its value.
@@ -187,10 +189,17 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
                 if may_write and name in SECRET_FIELDS and obj and obj.has_secret(name):
                     fields.append(f"clear_{name}")
             classes = ["collapse"] if title in FOLDED_SECTIONS else []
+            needs_address = (
+                protocol == Archive.Protocol.DIMSE and title in HTTP_SECTIONS
+            )
+            if needs_address and not may_write and obj and not obj.wado_uri_url:
+                continue
             if kind := KIND_OF_SECTION.get(title):
                 if not may_write and obj and obj.authentication != kind:
                     continue
                 classes = ["vh-kind", f"vh-kind-{kind}"] if may_write else []
+            if needs_address and may_write:
+                classes.append("vh-wado-uri")
             fieldsets.append((title, {"fields": fields, "classes": classes}))
         return fieldsets
 

@@ -29,6 +29,7 @@ else:
 __all__ = [
     "FOLDED_SECTIONS",
     "FORMS",
+    "HTTP_SECTIONS",
     "KIND_OF_SECTION",
     "SECTIONS",
     "ArchiveForm",
@@ -140,7 +141,7 @@ class ArchiveForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def _fields_of_other_kinds(self, cleaned: dict[str, Any]) -> set[str]:
         """Fields of authentication that are not shown: neither checked nor kept."""
-        chosen = cleaned.get("authentication", self.instance.authentication)
+        chosen = cleaned.get("authentication") or self.instance.authentication
         shown = FIELDS_OF.get(chosen, ())
         return {
             name
@@ -177,6 +178,17 @@ def _is_readable(archive: Archive, name: str) -> bool:
 class DimseArchiveForm(ArchiveForm):
     protocol = Archive.Protocol.DIMSE
     required = ("host", "port", "called_ae_title", "calling_ae_title")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "authentication" in self.fields:
+            self.fields["authentication"].required = False
+
+    def _fields_of_other_kinds(self, cleaned: dict[str, Any]) -> set[str]:
+        """DIMSE itself has none: they are asked for a WADO-URI address."""
+        if "wado_uri_url" in cleaned and not cleaned["wado_uri_url"]:
+            cleaned["authentication"] = Authentication.NONE
+        return super()._fields_of_other_kinds(cleaned)
 
 
 class DicomWebArchiveForm(ArchiveForm):
@@ -231,7 +243,10 @@ SECTIONS: dict[str, Sections] = {
                 "total_timeout",
             ),
         ),
-        ("Access", (*_ACCESS, "wado_uri_url", *_WADO)),
+        ("Access", _ACCESS),
+        ("WADO-URI", ("wado_uri_url", *_WADO)),
+        ("Authentication", ("authentication",)),
+        *_KINDS,
     ),
     Archive.Protocol.DICOMWEB: (
         ("General", _GENERAL),
@@ -251,4 +266,6 @@ SECTIONS: dict[str, Sections] = {
         ("Access", (*_ACCESS, *_WADO)),
     ),
 }
+# Asked of a DIMSE archive only where it has a WADO-URI address.
+HTTP_SECTIONS = {"Authentication", *KIND_OF_SECTION}
 FOLDED_SECTIONS = {"TLS", "Timeouts"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Self
 
 from django.conf import settings
@@ -52,7 +52,7 @@ DIMSE_FIELDS = (
     "use_tls",
     "association_timeout",
 )
-DICOMWEB_FIELDS = ("url", "authentication", *AUTHENTICATION_FIELDS, "page_size")
+DICOMWEB_FIELDS = ("url", "page_size")
 SECRET_FIELDS = ("dimse_passcode", *AUTHENTICATION_SECRETS, "client_key")
 
 
@@ -287,7 +287,8 @@ class Archive(AuthenticationFields):
         blank=True,
         validators=[validate_base_url],
         help_text="Only for archives without WADO-RS or C-GET, or for images straight from the "
-        "archive, such as https://pacs.example.org/wado.",
+        "archive, such as https://pacs.example.org/wado. The settings of TLS are for it, "
+        "too.",
     )
     wado_parameters = models.CharField(
         "WADO-URI parameters",
@@ -402,6 +403,8 @@ class Archive(AuthenticationFields):
         """Give settings of the other protocol or authentication their defaults back."""
         is_dimse = self.protocol == self.Protocol.DIMSE
         unused = list(DICOMWEB_FIELDS if is_dimse else DIMSE_FIELDS)
+        if is_dimse and not self.wado_uri_url:
+            unused += ["authentication", *AUTHENTICATION_FIELDS]
         unused += self.unused_authentication_fields()
         defaults = Archive()
         for name in unused:
@@ -412,13 +415,7 @@ class Archive(AuthenticationFields):
 
         Raises ``ArchiveRefusedError`` if a stored secret can't be read any more.
         """
-        try:
-            return self._endpoint()
-        except SecretUnreadableError as error:
-            raise ArchiveRefusedError(
-                f"A stored password or key of {self.name} can't be read any more: an "
-                "administrator has to enter it again."
-            ) from error
+        return self._readable(self._endpoint)
 
     def image_endpoint(self) -> Endpoint:
         """Where the hub retrieves instances; raises as ``endpoint`` does.
@@ -428,11 +425,25 @@ class Archive(AuthenticationFields):
         """
         if self.protocol != self.Protocol.DIMSE or not self.wado_uri_url:
             return self.endpoint()
+        return self._readable(self._wado_uri_endpoint)
+
+    def _readable(self, make: Callable[[], Endpoint]) -> Endpoint:
+        try:
+            return make()
+        except SecretUnreadableError as error:
+            raise ArchiveRefusedError(
+                f"A stored password or key of {self.name} can't be read any more: an "
+                "administrator has to enter it again."
+            ) from error
+
+    def _wado_uri_endpoint(self) -> DicomWebEndpoint:
         url = self.wado_uri_url.rstrip("/")
         return DicomWebEndpoint(
             name=self.name,
             url=url,
             wado_uri_url=url,
+            credentials=self.credentials(),
+            tls=self._tls_settings(),
             deadlines=self._deadlines(),
             maximum_connections=self.maximum_associations,
             outgoing=outgoing_rules(),

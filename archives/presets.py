@@ -72,7 +72,11 @@ class Preset:
     def placeholders(self, protocol: str) -> dict[str, str]:
         """What a field that is filled in looks like."""
         if protocol == DIMSE:
-            return {"host": "pacs.example.org", "called_ae_title": self.called_ae_title}
+            return {
+                "host": "pacs.example.org",
+                "called_ae_title": self.called_ae_title,
+                "wado_uri_url": self.wado_uri_url or "https://pacs.example.org/wado",
+            }
         shapes = {"url": self.url, "wado_uri_url": self.wado_uri_url}
         return shapes | {"token_url": self.oauth2_url}
 

@@ -51,14 +51,16 @@ def _protocol_problems(archive: Archive) -> Problems:
     if archive.protocol == DIMSE:
         needed = ("host", "port", "called_ae_title", "calling_ae_title")
         missing = [field for field in needed if not getattr(archive, field)]
-        return dict.fromkeys(missing, "A DIMSE archive needs this.")
-    return _dicomweb_problems(archive) if archive.protocol == DICOMWEB else {}
+        found = dict.fromkeys(missing, "A DIMSE archive needs this.")
+        return found | _address_problems(archive)
+    if archive.protocol != DICOMWEB:
+        return {}
+    found = {} if archive.url else {"url": "A DICOMweb archive needs this."}
+    return found | _address_problems(archive)
 
 
-def _dicomweb_problems(archive: Archive) -> Problems:
+def _address_problems(archive: Archive) -> Problems:
     found = {}
-    if not archive.url:
-        found["url"] = "A DICOMweb archive needs this."
     for field in ("url", "wado_uri_url"):
         if set("?#") & set(getattr(archive, field)):
             found[field] = "Leave out everything from ? or # on."

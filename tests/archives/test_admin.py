@@ -12,7 +12,7 @@ from django.contrib.messages import get_messages
 from django.test import Client
 from django.urls import reverse
 
-from archives.authentication import FIELDS_OF
+from archives.authentication import AUTHENTICATION_FIELDS, FIELDS_OF
 from archives.models import Archive, Identifier
 from archives.presets import PRESETS
 from tests.archives.clients.test_tls import make_certificate
@@ -248,7 +248,7 @@ def test_names_and_wado_settings_are_checked(admin_client, changes, field):
 @pytest.mark.parametrize(
     ("protocol", "asked", "not_asked"),
     [
-        ("dimse", {"host", "port", "called_ae_title", "use_tls"}, {"url", "password"}),
+        ("dimse", {"host", "port", "called_ae_title", "use_tls"}, {"url", "page_size"}),
         ("dicomweb", {"url", "password", "page_size"}, {"host", "root", "use_tls"}),
     ],
 )
@@ -367,6 +367,40 @@ def test_each_kind_of_authentication_has_a_section_of_its_own(admin_client):
         ) or [""]
         found = set(re.findall(r'<(?:input|textarea)[^>]* name="([^"]+)"', section))
         assert found == set(fields)
+
+
+def test_dimse_archive_is_asked_for_authentication_with_a_wado_uri_address(
+    admin_client,
+):
+    """The style sheet hides it as long as there is none."""
+    page = text(admin_client.get(f"{ADD}?protocol=dimse"))
+    login = {"authentication": "basic", "username": "u", "password": "secret"}
+
+    sections = re.findall(r"<fieldset[^>]*vh-wado-uri\b.*?</fieldset>", page, re.S)
+    asked = set(
+        re.findall(r'<(?:input|textarea|select)[^>]* name="([^"]+)"', "".join(sections))
+    )
+    assert asked == {"authentication", *AUTHENTICATION_FIELDS}
+
+    admin_client.post(ADD, DIMSE | login | {"token_url": "no address"})
+    archive = Archive.objects.get()
+    assert (archive.authentication, archive.username, archive.password) == (
+        "none",
+        "",
+        "",
+    )
+    address = {"wado_uri_url": "https://x.example/wado"}
+    admin_client.post(page_of(archive), DIMSE | login | address)
+    archive = Archive.objects.get()
+    assert (archive.authentication, archive.username, archive.password) == (
+        "basic",
+        "u",
+        "secret",
+    )
+    viewer = staff("view_archive")
+    assert "basic" in text(viewer.get(page_of(archive))).lower()
+    Archive.objects.update(wado_uri_url="", authentication="none")
+    assert "uthentication" not in text(viewer.get(page_of(archive)))
 
 
 def test_viewer_sees_the_chosen_kind_of_authentication_only():

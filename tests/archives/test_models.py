@@ -6,7 +6,7 @@ from django.core.exceptions import ValidationError
 
 from archives.authentication import FIELDS_OF
 from archives.clients import DicomWebEndpoint, DimseEndpoint
-from archives.clients.base import Quirks
+from archives.clients.base import Quirks, TlsSettings
 from archives.clients.credentials import (
     AwsKeys,
     BasicCredentials,
@@ -314,6 +314,25 @@ def test_archive_forgets_the_other_protocol():
     assert errors_of(archive) == {}
     assert (archive.host, archive.port, archive.dimse_passcode) == ("", None, "")
     assert archive.use_tls is False
+
+
+def test_dimse_archive_keeps_credentials_for_its_wado_uri_address():
+    login = {"authentication": "basic", "username": "u", "password": "a secret"}
+    archive = dimse(wado_uri_url="https://x.example/wado", **login)
+    archive.ca_certificates, archive.check_hostname = CERTIFICATE, False
+
+    assert errors_of(archive) == {}
+    endpoint = archive.image_endpoint()
+    assert endpoint.credentials == BasicCredentials(username="u", password="a secret")
+    assert endpoint.tls == TlsSettings(
+        ca_certificates=CERTIFICATE, check_hostname=False
+    )
+
+    archive.images = "direct"
+    assert list(errors_of(archive)) == ["images"]
+    archive.images, archive.wado_uri_url = "gateway", ""
+    assert errors_of(archive) == {}
+    assert (archive.authentication, archive.password) == ("none", "")
 
 
 def test_archive_forgets_credentials_of_another_authentication():

@@ -119,9 +119,12 @@ class Command(BaseCommand):
         for name, value in _values(options).items():
             setattr(archive, name, value)
         login = logins.chosen_login(options)
-        if login and archive.protocol == Archive.Protocol.DIMSE:
+        is_dimse = archive.protocol == Archive.Protocol.DIMSE
+        if login and is_dimse and not archive.wado_uri_url:
             option = login.replace("_", "-")
-            raise CommandError(f"--{option}: only DICOMweb archives have it.")
+            raise CommandError(
+                f"--{option}: a DIMSE archive only has it with a --wado-uri address."
+            )
         _save(archive)
         done = "Added" if is_new else "Updated"
         self.stdout.write(f"{done} {archive.name} ({archive.slug}), {archive.address}")
