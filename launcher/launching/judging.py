@@ -6,7 +6,7 @@ archives, and by which template.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -274,6 +274,8 @@ def _with_template(judged: Judged, route: Route, findings: Findings) -> Judged:
     if is_readable:
         with findings.checking():
             archives = _of_template(judged, template)
+            if not judged.request.needs_manifest:
+                _check_viewer(template.viewer, archives)
         with findings.checking():
             criteria = _final_reading(judged, template)
     findings.raise_all()
@@ -284,6 +286,13 @@ def _with_template(judged: Judged, route: Route, findings: Findings) -> Judged:
         template=template,
         why=route.why,
     )
+
+
+def _check_viewer(viewer: Viewer | None, archives: Sequence[Archive]) -> None:
+    """Raise ``CriteriaError`` where no archive has to be asked to know it is in vain."""
+    if viewer and (problem := viewer.archives_problem(archives)):
+        message = f"{viewer.name} can't open this. {problem}"
+        raise CriteriaError([Problem(field="viewer", message=message)])
 
 
 def _of_template(judged: Judged, template: LaunchTemplate) -> tuple[Archive, ...]:

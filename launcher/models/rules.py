@@ -96,7 +96,9 @@ class ViewerRule(models.Model):
             return False
         viewer = self.template.viewer
         return viewer is None or (
-            viewer.is_enabled and not viewer.limits_problem(archives)
+            viewer.is_enabled
+            and not viewer.limits_problem(archives)
+            and not viewer.archives_problem(archives)
         )
 
     def conditions(self) -> str:

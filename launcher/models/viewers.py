@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
@@ -90,6 +91,26 @@ class Viewer(models.Model):
             dicomweb_archives=len(dicomweb),
         )
 
+    def archives_problem(self, archives: Sequence[Archive]) -> str:
+        """Why it can open studies of none of these archives; empty if it may."""
+        problems = [self._archive_problem(archive) for archive in archives]
+        return problems[0] if problems and all(problems) else ""
+
+    def _archive_problem(self, archive: Archive) -> str:
+        known = dict.fromkeys(viewers.PLACEHOLDERS, "x") | _values_of(archive)
+        missing = viewers.missing_values(self.url_template, known)
+        if missing & {"host", "port", "ae_title"}:
+            return (
+                "It only opens studies of DIMSE archives. Name one (archive=…), or open "
+                "them in Weasis."
+            )
+        needs_dicomweb = self.needs_dicomweb or "archive_url" in missing
+        limits = replace(self.limits, needs_dicomweb=needs_dicomweb)
+        is_dicomweb = archive.protocol == Archive.Protocol.DICOMWEB
+        return viewers.limits_problem(
+            limits, studies=None, archives=1, dicomweb_archives=int(is_dicomweb)
+        )
+
     def must_ask(self, selection: Selection, archives: Sequence[Archive]) -> bool:
         """Whether the archives have to be asked before its address is known."""
         if len(archives) > 1 and (self.needs_one_archive or self.needs_dicomweb):
@@ -126,12 +147,15 @@ class Viewer(models.Model):
     ) -> dict[str, str | tuple[str, ...]]:
         values = {**viewer_values.values_of(selection, studies), "user": user}
         if len(archives) == 1:
-            [archive] = archives
-            values |= {
-                "archive": archive.slug,
-                "archive_url": archive.url.rstrip("/"),
-                "host": archive.host,
-                "port": str(archive.port or ""),
-                "ae_title": archive.called_ae_title,
-            }
+            values |= _values_of(archives[0])
         return values
+
+
+def _values_of(archive: Archive) -> dict[str, str]:
+    return {
+        "archive": archive.slug,
+        "archive_url": archive.url.rstrip("/"),
+        "host": archive.host,
+        "port": str(archive.port or ""),
+        "ae_title": archive.called_ae_title,
+    }

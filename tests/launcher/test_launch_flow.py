@@ -18,7 +18,7 @@ from launcher.models import (
     Viewer,
     ViewerRule,
 )
-from tests.factories import make_api_client, make_dimse_archive
+from tests.factories import make_api_client, make_dicomweb_archive, make_dimse_archive
 from tests.launcher.test_legacy_encryption import spring_encrypted, xor_encrypted
 from tests.servers import Slow
 from tests.weasis_uri import parse_uri
@@ -217,6 +217,20 @@ def test_what_a_viewer_can_not_open_is_400(client):
     assert response.status_code == 400
     assert fields_of(response) == ["viewer"]
     assert not Launch.objects.exists()
+
+
+def test_no_archive_is_asked_for_a_viewer_that_can_not_open_it(client):
+    make_viewer(slug="radiant", url_template="radiant://?a={ae_title}&s={study_uid}")
+    make_dicomweb_archive("http://127.0.0.1:9/rs")
+    link = "/weasis?patientID=1&viewer=radiant"
+
+    head, response = (ask(link, headers=JSON) for ask in (client.head, client.get))
+
+    assert (head.status_code, response.status_code) == (400, 400)
+    [problem] = response.json()["errors"]
+    assert problem["field"] == "viewer"
+    assert "DIMSE archives" in problem["message"]
+    assert client.head("/manifest?patientID=1&viewer=radiant").status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -278,6 +278,36 @@ def test_viewer_says_what_it_can_not_open(main, preset, count, message):
 
 
 @pytest.mark.parametrize(
+    ("preset", "opens_dimse", "opens_dicomweb"),
+    [
+        ("ohif", True, True),
+        ("slicer", False, True),
+        ("microdicom", True, False),
+        ("radiant", True, False),
+        ("osirix", True, True),
+    ],
+)
+def test_viewer_knows_archives_it_can_never_open(
+    main, web, preset, opens_dimse, opens_dicomweb
+):
+    viewer = make_viewer(preset)
+    rule = make_rule(make_template("Rule", viewer=viewer))
+
+    for archive, opens in ((main, opens_dimse), (web, opens_dicomweb)):
+        assert (viewer.archives_problem([archive]) == "") is opens
+        assert rule.may_apply([archive], (), "10.1.2.3") is opens
+    assert viewer.archives_problem([main, web]) == ""
+    assert "archive=" not in viewer.archives_problem([])
+
+
+def test_viewer_of_dicomweb_addresses_opens_no_other_archive(main, web):
+    viewer = make_viewer(url_template="https://v.example/{study_uid}?u={archive_url}")
+
+    assert "DICOMweb archives" in viewer.archives_problem([main])
+    assert viewer.archives_problem([web]) == ""
+
+
+@pytest.mark.parametrize(
     ("values", "field"),
     [
         ({"url_template": "javascript:alert('{study_uid}')"}, "url_template"),
