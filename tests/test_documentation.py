@@ -155,3 +155,91 @@ def test_what_is_the_same_in_other_hubs_is_tested() -> None:
     for place in SAME.values():
         path, _, name = place.partition("::")
         assert f"def {name}(" in (ROOT / "tests" / path).read_text()
+
+
+# Which tests show that an image display of IHE IID answers as the table says, by the
+# first words of each row.
+IID = {
+    "requestType=PATIENT with one patientID": ["test_patient_request_opens_weasis"],
+    "patientID in all forms of an HL7 CX": [
+        "test_patient_identifier_may_have_an_assigning_authority"
+    ],
+    "requestType=STUDY with studyUID": ["test_study_request_opens_studies_by_uid"],
+    "requestType=STUDY with accessionNumber": [
+        "test_study_request_opens_studies_by_accession_number"
+    ],
+    "lowerDateTime, upperDateTime, mostRecentResults": [
+        "test_filters_of_the_profile_are_kept",
+        "test_studies_of_another_person_are_left_out",
+        "test_dates_mean_the_reverse_where_the_template_says_so",
+        "test_launch_flow.py::test_dates_have_the_meaning_of_the_client",
+    ],
+    "Identifiers that the request type does not use": [
+        "test_identifiers_that_the_request_type_does_not_use_are_left_out",
+        "test_iid.py::test_study_request_leaves_out_what_it_does_not_use",
+    ],
+    "Unknown parameters": ["test_unknown_parameters_are_ignored"],
+    "No requestType, another one": [
+        "test_request_that_breaks_the_rules_is_400",
+        "test_iid.py::test_request_type_given_twice_is_refused",
+    ],
+    "PATIENT without patientID": [
+        "test_request_that_breaks_the_rules_is_400",
+        "test_iid.py::test_request_against_the_rules_names_every_problem",
+    ],
+    "A value that can't be read": [
+        "test_request_that_breaks_the_rules_is_400",
+        "test_hostile_parameters.py::test_hostile_requests_of_the_profile_are_refused",
+    ],
+    "Nobody the hub knows": [
+        "test_request_from_elsewhere_is_401",
+        "test_launch_flow.py"
+        "::test_browser_comes_back_from_the_login_to_the_same_launch",
+    ],
+    "A kind of identifier that no archive allows": [
+        "test_kind_of_identifier_no_archive_allows_is_403",
+        "test_launch_flow.py::test_archive_that_is_named_must_allow_the_identifier",
+    ],
+    "A patient or study that no archive has": [
+        "test_unknown_patient_or_study_is_404",
+        "test_template_may_do_without_verifying",
+    ],
+    "An archive that does not answer": [
+        "test_silent_archive_does_not_keep_weasis_from_starting",
+        "../test_end_to_end.py::test_stopped_archives_are_named_before_the_deadline",
+    ],
+    "viewerType=IHE_BIR": ["test_basic_review_is_the_viewer_of_the_hub"],
+    "viewerType with the short name of a viewer": ["test_viewer_type_names_a_viewer"],
+    "viewerType with another name": [
+        "test_wish_that_can_not_be_met_is_406",
+        "test_viewer_type_is_not_overruled_by_a_template",
+    ],
+    "diagnosticQuality=true": [
+        "test_diagnostic_quality_is_what_the_archive_has",
+        "test_diagnostic_quality_of_a_template_with_loss_is_406",
+    ],
+    "keyImagesOnly=true": ["test_wish_that_can_not_be_met_is_406"],
+    "diagnosticQuality or keyImagesOnly neither": [
+        "test_request_that_breaks_the_rules_is_400"
+    ],
+    "Wishes that can't be met": ["test_wishes_and_mistakes_together_are_400"],
+    "The queue can't be reached": ["test_no_queue_is_503"],
+    "HEAD": ["test_head_judges_and_stores_nothing"],
+    "POST (an extension)": [
+        "test_launch_flow.py::test_posted_parameters_are_those_of_the_query",
+        "test_other_methods_are_405",
+    ],
+}
+
+
+def test_every_row_of_the_conformance_to_iid_is_tested() -> None:
+    text = (ROOT / "docs" / "integration.md").read_text()
+    table = text.partition("| Request | Answer |")[2].partition("\n\n")[0]
+    rows = [row.replace("`", "") for row in re.findall(r"^\| ([^|]+) \|", table, re.M)]
+    assert len(rows) == len(IID)
+    for row, words in zip(rows, IID, strict=True):
+        assert row.startswith(words)
+    for place in [place for places in IID.values() for place in places]:
+        path, _, name = place.rpartition("::")
+        file = ROOT / "tests" / "launcher" / (path or "test_iid_urls.py")
+        assert f"def {name}(" in file.read_text(), place

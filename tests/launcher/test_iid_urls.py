@@ -106,6 +106,45 @@ def test_filters_of_the_profile_are_kept(client):
 
 
 @pytest.mark.usefixtures("archive")
+def test_studies_of_another_person_are_left_out(client):
+    response = invoke(
+        client, requestType="PATIENT", patientID="1CT1", patientName="OTHER^NAME"
+    )
+
+    assert response.status_code == 404
+
+
+@pytest.mark.usefixtures("archive")
+def test_dates_mean_the_reverse_where_the_template_says_so(client):
+    LaunchTemplate.objects.create(name="L", slug="l", date_meaning="legacy")
+    dates = {"lowerDateTime": "2010-01-01", "upperDateTime": "2000-01-01"}
+    request = {"requestType": "PATIENT", "patientID": "1CT1", **dates}
+
+    assert invoke(client, **request).status_code == 400
+    assert invoke(client, **request, template="l").status_code == 302
+    kept = Build.objects.get().get_selection().study_filter
+    assert (kept.earliest.year, kept.latest.year) == (2000, 2010)
+
+
+@pytest.mark.usefixtures("archive")
+def test_identifiers_that_the_request_type_does_not_use_are_left_out(client):
+    response = invoke(
+        client,
+        requestType="PATIENT",
+        patientID="1CT1",
+        studyUID="1.2",
+        accessionNumber="A",
+        seriesUID="1.2.3",
+    )
+
+    assert response.status_code == 302
+    selection = Build.objects.get().get_selection()
+    assert [one.patient_id for one in selection.patients] == ["1CT1"]
+    assert selection.study_instance_uids == selection.accession_numbers == ()
+    assert selection.series == ()
+
+
+@pytest.mark.usefixtures("archive")
 def test_unknown_parameters_are_ignored(client):
     response = invoke(
         client, requestType="STUDY", studyUID=CT_SMALL, idCDA="1.2.250.1", x=""
@@ -121,6 +160,7 @@ def test_unknown_parameters_are_ignored(client):
         ({"patientID": "1CT1"}, "requestType"),
         ({"requestType": "SERIES", "studyUID": "1.2"}, "requestType"),
         ({"requestType": "PATIENT"}, "patientID"),
+        ({"requestType": "PATIENT", "patientID": "1,2"}, "patientID"),
         ({"requestType": "STUDY"}, "studyUID"),
         (
             {"requestType": "STUDY", "studyUID": "1.2", "accessionNumber": "A"},
@@ -138,6 +178,10 @@ def test_unknown_parameters_are_ignored(client):
         (
             {"requestType": "STUDY", "studyUID": "1.2", "keyImagesOnly": "maybe"},
             "keyImagesOnly",
+        ),
+        (
+            {"requestType": "STUDY", "studyUID": "1.2", "diagnosticQuality": "1"},
+            "diagnosticQuality",
         ),
     ],
 )
