@@ -74,7 +74,10 @@ def _from_hub_by_wado_uri(
 ) -> Retrieval:
     why = f"The images of {archive.name} go through the hub, by WADO-URI: {reason}."
     if template.transfer_syntax:
-        why += " The hub sends them as they are stored, in no other transfer syntax."
+        if archive.protocol == Archive.Protocol.DIMSE and not archive.wado_uri_url:
+            why += " The archive sends them as they are stored, in no other transfer syntax."
+        else:
+            why += " Those it can't send in the transfer syntax are as they are stored."
     return Retrieval(form=Form.WADO_URI, is_direct=False, why=why)
 
 

@@ -262,10 +262,12 @@ class ArchiveClient(Protocol):
         ...
 
     def retrieve_instance(
-        self, identifier: InstanceIdentifier
+        self, identifier: InstanceIdentifier, transfer_syntax: str = ""
     ) -> AbstractAsyncContextManager[InstanceStream]:
         """One instance as a DICOM file, in the transfer syntax it is stored in.
 
+        Or in the one that is asked for, where the archive speaks HTTP and can: ``*``
+        stands for any.
         All three UIDs are needed. Raises ``InstanceNotFoundError`` if the archive has none.
         """
         ...

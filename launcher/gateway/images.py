@@ -20,6 +20,7 @@ from archives.errors import (
 from launcher.gateway.grants import Grant, grant_of
 from launcher.gateway.pictures import MEDIA_TYPES, picture_of, rendering_of, thumbnail
 from launcher.gateway.streaming import streamed
+from launcher.template_lines import transfer_syntax_problem
 
 logger = structlog.get_logger(__name__)
 
@@ -31,8 +32,8 @@ _AS_STORED: Final = frozenset({"application/dicom", "application/dicom+json", "*
 async def wado_uri(request: HttpRequest, slug: str) -> HttpResponseBase:
     """One instance as a DICOM file (PS3.18 9.1), for the launch named by the token.
 
-    As it is stored: a transfer syntax that is asked for is not used. Or a picture of it,
-    if ``contentType`` is ``image/jpeg`` or ``image/png``.
+    In the transfer syntax that is asked for, where the archive can; else as it is stored.
+    Or a picture of it, if ``contentType`` is ``image/jpeg`` or ``image/png``.
     """
     grant = await grant_of(request, slug)
     if isinstance(grant, HttpResponse):
@@ -48,7 +49,10 @@ async def wado_uri(request: HttpRequest, slug: str) -> HttpResponseBase:
     if listed is None:
         return HttpResponse(status=404)
     if media_type in _AS_STORED:
-        return await _retrieve(request, grant, listed.identifier)
+        syntax = asked.get("transferSyntax", "")
+        if transfer_syntax_problem(syntax):
+            syntax = ""
+        return await _retrieve(request, grant, listed.identifier, syntax)
     if media_type in MEDIA_TYPES:
         return await picture_of(grant, listed, lambda: rendering_of(asked))
     return HttpResponse(status=404)
@@ -78,14 +82,17 @@ async def file(
 
 
 async def _retrieve(
-    request: HttpRequest, grant: Grant, identifier: InstanceIdentifier
+    request: HttpRequest,
+    grant: Grant,
+    identifier: InstanceIdentifier,
+    transfer_syntax: str = "",
 ) -> HttpResponseBase:
     """Errors before the first byte are a status; later ones cut the connection."""
     async with AsyncExitStack() as stack:
         try:
             client = await stack.enter_async_context(open_client(grant.endpoint))
             stream = await stack.enter_async_context(
-                client.retrieve_instance(identifier)
+                client.retrieve_instance(identifier, transfer_syntax)
             )
         except ArchiveError as error:
             return failed(grant, error)

@@ -12,6 +12,11 @@ from django.test import AsyncClient
 from django.utils import timezone
 from PIL import Image
 from pydicom.data import get_testdata_file
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+)
 
 from archives.entities import PatientIdentifier, Selection
 from archives.models import Archive
@@ -20,7 +25,7 @@ from launcher.gateway import pictures
 from launcher.models import Launch
 from launcher.tasks import build_manifest
 from launcher.tokens import image_token
-from tests.factories import make_dimse_archive, make_launch
+from tests.factories import make_dicomweb_archive, make_dimse_archive, make_launch
 from tests.servers import WithoutRetrieval
 
 pytestmark = [
@@ -223,7 +228,33 @@ def test_gateway_gives_up_a_picture_that_takes_long(archive, monkeypatch):
     assert asyncio.run(fetch(token, asked))[0].status_code == 200
 
 
-def test_gateway_sends_what_is_stored_whatever_transfer_syntax_is_asked_for(archive):
+@pytest.mark.parametrize(
+    ("way", "wanted", "sent"),
+    [
+        ("wado_rs", ImplicitVRLittleEndian, ImplicitVRLittleEndian),
+        ("wado_rs", JPEGBaseline8Bit, ExplicitVRLittleEndian),  # it has 16 bits
+        ("wado_rs", "no UID", ExplicitVRLittleEndian),
+        ("wado_uri", "*", ExplicitVRLittleEndian),
+        ("wado_uri", "1.2.3", ExplicitVRLittleEndian),
+    ],
+)
+def test_gateway_asks_for_a_transfer_syntax(orthanc, way, wanted, sent):
+    """Orthanc has them by WADO-RS; what it can't send comes as it is stored."""
+    options = {"wado_uri_url": orthanc.wado_uri_url} if way == "wado_uri" else {}
+    archive = make_dicomweb_archive(orthanc.dicomweb_url, **options)
+    uid = orthanc.dataset.study("ct").study_instance_uid
+    started = built(archive, Selection(study_instance_uids=(uid,)))
+    asked = first_instance(started, archive) | {"transferSyntax": wanted}
+
+    response, body = asyncio.run(fetch(token_of(started), asked, slug="web"))
+
+    assert response.status_code == 200
+    served = pydicom.dcmread(BytesIO(body))
+    assert served.file_meta.TransferSyntaxUID == sent
+    assert served.SOPInstanceUID == asked["objectUID"]
+
+
+def test_gateway_sends_what_is_stored_by_dimse(archive):
     started = built(archive)
     wanted = {"transferSyntax": "1.2.840.10008.1.2.4.50", "imageQuality": "50"}
     parameters = first_instance(started, archive) | wanted

@@ -152,10 +152,16 @@ def test_tags_are_overwritten_where_weasis_can():
         (dicomweb(), {"images": "gateway"}, V4_7_2, "the template says so"),
         (dicomweb(), {"retrieval": "files"}, V4_7_2, "asks for files"),
         (
-            dicomweb(images="gateway"),
+            dimse(images="gateway"),
             {"transfer_syntax": "1.2"},
             V4_7_2,
             "in no other transfer syntax",
+        ),
+        (
+            dicomweb(images="gateway"),
+            {"transfer_syntax": "1.2"},
+            V4_7_2,
+            "it can't send in the transfer syntax",
         ),
         (dicomweb(authentication="basic"), {}, V4_7_2, "need its password"),
         (dimse(images="direct"), {}, V4_7_2, "can't fetch images by DIMSE"),

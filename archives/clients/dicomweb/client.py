@@ -123,9 +123,9 @@ class DicomWebClient:
             return await find_whole_studies(Search(self._http), selection, on_progress)
 
     def retrieve_instance(
-        self, identifier: InstanceIdentifier
+        self, identifier: InstanceIdentifier, transfer_syntax: str = ""
     ) -> AbstractAsyncContextManager[InstanceStream]:
-        return retrieve_instance(self._http, identifier)
+        return retrieve_instance(self._http, identifier, transfer_syntax)
 
     def forward(
         self, path: Sequence[str], *, query: str = "", accept: str, byte_range: str = ""

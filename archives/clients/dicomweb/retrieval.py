@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Final
 
 from archives.clients.base import DicomWebEndpoint
@@ -49,26 +49,54 @@ class HttpInstanceStream:
 
 @asynccontextmanager
 async def retrieve_instance(
-    http: HttpSession, identifier: InstanceIdentifier
+    http: HttpSession, identifier: InstanceIdentifier, transfer_syntax: str = ""
 ) -> AsyncIterator[HttpInstanceStream]:
-    async with _found(http, identifier) as answer:
-        part = _part_reader(answer, http.name)
-        async with aclosing(_file(answer, part, http.name)) as content:
-            head = await _head_of(identifier, content, http.name)
-            length = answer.content_length if part is None else part.content_length
-            yield HttpInstanceStream(length, head, content)
+    async with AsyncExitStack() as stack:
+        stream: HttpInstanceStream | None = None
+        if transfer_syntax:
+            wanted = _transcoded(http, identifier, transfer_syntax)
+            try:
+                stream = await stack.enter_async_context(wanted)
+            except InstanceNotFoundError:
+                raise
+            except ArchiveResponseError:
+                # Archives have many words for "I can't"; some make a new image, with a
+                # UID of its own, of what is compressed with loss.
+                pass
+        if stream is None:
+            stored = _as_stored(http, identifier)
+            stream = await stack.enter_async_context(stored)
+        yield stream
 
 
 @asynccontextmanager
-async def _found(
+async def _transcoded(
+    http: HttpSession, identifier: InstanceIdentifier, transfer_syntax: str
+) -> AsyncIterator[HttpInstanceStream]:
+    parameters = [("transferSyntax", transfer_syntax)]
+    url, accept = _resource(http.endpoint, identifier, parameters), DICOM
+    if not http.endpoint.wado_uri_url:
+        accept = f'{MULTIPART}; type="{DICOM}"; transfer-syntax={transfer_syntax}'
+    async with (
+        http.get(
+            url, accept=accept, accept_encoding="identity", is_image=True
+        ) as answer,
+        _stream(http, identifier, answer) as stream,
+    ):
+        yield stream
+
+
+@asynccontextmanager
+async def _as_stored(
     http: HttpSession, identifier: InstanceIdentifier
-) -> AsyncIterator[HttpAnswer]:
-    """The first answer that is not 406, the ways of asking being tried in turn.
+) -> AsyncIterator[HttpInstanceStream]:
+    """Of the first answer that is not 406, the ways of asking being tried in turn.
 
     The way that worked last comes first.
     """
-    url, accepted = _resource(http.endpoint, identifier)
+    url = _resource(http.endpoint, identifier)
     memory = memory_of(http.endpoint.url)
+    accepted = (DICOM,) if http.endpoint.wado_uri_url else _ACCEPTED
     ways = sorted(accepted, key=lambda accept: accept != memory.accepted)
     for accept in ways:
         async with http.get(
@@ -76,20 +104,35 @@ async def _found(
         ) as answer:
             if answer.status == 406 and accept != ways[-1]:
                 continue
-            raise_for_status(answer.status, http.name)
-            memory.accepted = accept
-            yield answer
+            async with _stream(http, identifier, answer) as stream:
+                memory.accepted = accept
+                yield stream
             return
 
 
+@asynccontextmanager
+async def _stream(
+    http: HttpSession, identifier: InstanceIdentifier, answer: HttpAnswer
+) -> AsyncIterator[HttpInstanceStream]:
+    raise_for_status(answer.status, http.name)
+    part = _part_reader(answer, http.name)
+    async with aclosing(_file(answer, part, http.name)) as content:
+        head = await _head_of(identifier, content, http.name)
+        length = answer.content_length if part is None else part.content_length
+        yield HttpInstanceStream(length, head, content)
+
+
 def _resource(
-    endpoint: DicomWebEndpoint, identifier: InstanceIdentifier
-) -> tuple[str, tuple[str, ...]]:
+    endpoint: DicomWebEndpoint,
+    identifier: InstanceIdentifier,
+    parameters: Iterable[tuple[str, str]] = (),
+) -> str:
+    """The address; ``parameters`` are added for WADO-URI."""
     study, series = identifier.study_instance_uid, identifier.series_instance_uid
     instance = identifier.sop_instance_uid
     if not endpoint.wado_uri_url:
         path = path_to("studies", study, "series", series, "instances", instance)
-        return f"{endpoint.url}/{path}", _ACCEPTED
+        return f"{endpoint.url}/{path}"
     query = query_string(
         [
             ("requestType", "WADO"),
@@ -97,10 +140,11 @@ def _resource(
             ("seriesUID", series),
             ("objectUID", instance),
             ("contentType", DICOM),
+            *parameters,
         ]
     )
     separator = "&" if "?" in endpoint.wado_uri_url else "?"
-    return f"{endpoint.wado_uri_url}{separator}{query}", (DICOM,)
+    return f"{endpoint.wado_uri_url}{separator}{query}"
 
 
 def raise_for_status(status: int, name: str) -> None:

@@ -115,6 +115,6 @@ class DimseClient:
             return await find_whole_studies(self.endpoint, selection, on_progress)
 
     def retrieve_instance(
-        self, identifier: InstanceIdentifier
+        self, identifier: InstanceIdentifier, transfer_syntax: str = ""
     ) -> AbstractAsyncContextManager[InstanceStream]:
         return retrieve_instance(self.endpoint, identifier)

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from archives.clients.base import DicomWebEndpoint
+from archives.clients.dicomweb import DicomWebClient
 from archives.entities import InstanceIdentifier
 from archives.errors import (
     ArchiveError,
@@ -217,6 +219,59 @@ def test_retrieve_instance_refuses_what_is_not_dicom(media_type, body):
 
 
 OTHER = dicom_file("1.1.1.2")
+JPEG = "1.2.840.10008.1.2.4.50"
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        status(400),
+        status(406),
+        status(500),
+        content(OTHER, media_type="application/dicom"),
+    ],
+)
+@pytest.mark.parametrize("wado", [False, True])
+def test_transfer_syntax_is_asked_for_and_what_is_stored_taken(refusal, wado):
+    """Also where the archive makes a new image of it, with a UID of its own."""
+
+    async def main() -> tuple[bytes, DicomWebServer]:
+        async with serving(STUDY) as (client, server):
+            if wado:
+                url = server.url.replace("/dicom-web", "/wado")
+                endpoint = DicomWebEndpoint(name="North", url=url, wado_uri_url=url)
+                client = DicomWebClient(endpoint)
+
+            async def answer(writer: asyncio.StreamWriter) -> None:
+                file = content(FILE, media_type="application/dicom")
+                request = server.requests[-1]
+                is_wanted = JPEG in request.headers["accept"] + request.query
+                await (refusal if is_wanted else file)(writer)
+
+            server.answer_with("*", answer)
+            async with client.retrieve_instance(FIRST, JPEG) as stream:
+                return b"".join([piece async for piece in stream]), server
+
+    found, server = asyncio.run(main())
+
+    assert found == FILE
+    wanted, _ = server.requests
+    if wado:
+        assert wanted.keys["transferSyntax"] == JPEG
+    else:
+        accept = f'multipart/related; type="application/dicom"; transfer-syntax={JPEG}'
+        assert wanted.headers["accept"] == accept
+
+
+def test_failures_of_a_transfer_syntax_are_failures():
+    async def main() -> None:
+        async with serving(STUDY) as (client, server):
+            server.answer_with("*/instances/*", status(404))
+            with pytest.raises(InstanceNotFoundError):
+                await client.retrieve_instance(FIRST, JPEG).__aenter__()
+            assert len(server.requests) == 1
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(
