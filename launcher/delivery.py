@@ -17,6 +17,7 @@ from django.conf import settings
 from archives.entities import Selection, Study
 from archives.models import Archive
 from launcher import manifest, template_lines
+from launcher.hub_addresses import dicomweb_url as dicomweb_url
 from launcher.manifest import ArcQuery, Form, Message, Severity
 from launcher.models import ArchiveOutcome, Build, Launch, LaunchTemplate
 from launcher.retrieval import Version, choose
@@ -26,16 +27,22 @@ from launcher.store import Answer, Collected, Primary
 from launcher.tokens import digest, image_token
 
 _OUTCOME = ArchiveOutcome.State
+# A manifest has one at least.
+_NOTHING: Final = ArcQuery(arc_id="hub", base_url="")
 # Characters that may stand in a query as they are.
 _QUERY: Final = "!$&'()*+,;=:@/?%-._~"
 
 
 class Part(StrEnum):
-    """What a manifest's address names: everything, the primary study, or all the rest."""
+    """What a manifest's address names.
+
+    Everything, the primary study, all the rest, or no study but the messages.
+    """
 
     WHOLE = ""
     PRIMARY = "primary"
     REST = "rest"
+    MESSAGES = "messages"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +103,6 @@ def gateway_url(archive: Archive, form: Form = Form.WADO_URI) -> str:
     return f"{settings.VIEWERHUB_PUBLIC_URL}/gateway/{archive.slug}/wado"
 
 
-def dicomweb_url(slug: str) -> str:
-    """The same by DICOMweb."""
-    return f"{settings.VIEWERHUB_PUBLIC_URL}/gateway/{slug}/dicom-web"
-
-
 def render(
     delivery: Delivery,
     collected: Collected,
@@ -109,7 +111,8 @@ def render(
 ) -> bytes:
     """The manifest's root element; an archive still asked for gets a message.
 
-    Parts need the ``primary`` study. Messages go with it, so that they are shown once.
+    The primary part and the rest need the ``primary`` study. Messages go with it, so
+    that they are shown once.
     """
     answers = [collected.answers.get(archive.pk) for archive in delivery.archives]
     folded = manifest.fold_duplicates(
@@ -128,6 +131,9 @@ def render(
         )
     ]
     filled = [query for query in arc_queries if query.studies or query.message]
+    has_studies = any(answer.studies for answer in collected.answers.values())
+    if reader.part == Part.MESSAGES and has_studies and not filled:
+        return _written([_NOTHING], reader)
     if not filled:
         return render_message(_nothing_found(delivery.archives), reader)
     return _written(filled, reader)
@@ -162,6 +168,8 @@ def _of_part(
     studies: Iterable[Study], part: Part, archive: Archive, primary: Primary | None
 ) -> Iterable[Study]:
     """Those of the part; the rest has what an archive answered after the primary part."""
+    if part == Part.MESSAGES:
+        return ()
     if part == Part.WHOLE or primary is None:
         return studies
     uid, was_there = primary.study_instance_uid, archive.pk in primary.archive_ids
@@ -207,8 +215,8 @@ def render_message(message: Message, reader: Reader) -> bytes:
 
 def render_upload(delivery: Delivery, reader: Reader) -> bytes:
     """A manifest as it was sent to the hub; all of it is the primary part."""
-    if reader.part == Part.REST:
-        return _written([ArcQuery(arc_id="hub", base_url="")], reader)
+    if reader.part in (Part.REST, Part.MESSAGES):
+        return _written([_NOTHING], reader)
     return delivery.uploaded_manifest.encode()
 
 

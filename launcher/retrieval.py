@@ -6,11 +6,11 @@ the version of Weasis that asks. The administrator's preview shows the same deci
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final
 
 from archives.models import Archive
+from launcher.direct_images import why_not_direct
 from launcher.manifest import Form
 from launcher.models import LaunchTemplate
 
@@ -21,8 +21,6 @@ Version = tuple[int, int, int]
 WADO_RS_SINCE: Final[Version] = (4, 7, 0)
 WADO_RS_SERIES_SINCE: Final[Version] = (4, 7, 2)
 
-# Weasis stops at a base address with one of these.
-_NOT_IN_URI = re.compile(r'[\s{}<>"|\\^`]')
 _WANTED = LaunchTemplate.Retrieval
 _WADO_RS: Final = {_WANTED.WADO_RS, _WANTED.WADO_RS_SERIES, _WANTED.WADO_RS_STUDY}
 
@@ -51,7 +49,7 @@ def choose(
     if template.retrieval == _WANTED.FILES:
         why = f"The template asks for files, and the hub has one for each image of {archive.name}."
         return Retrieval(form=Form.FILES, is_direct=False, why=why)
-    hindrance = _why_not_direct(archive, template)
+    hindrance = why_not_direct(archive, template)
     if hindrance:
         return _through_hub(archive, template, version, hindrance)
     return _direct(archive, template, version)
@@ -79,28 +77,6 @@ def _from_hub_by_wado_uri(
         else:
             why += " Those it can't send in the transfer syntax are as they are stored."
     return Retrieval(form=Form.WADO_URI, is_direct=False, why=why)
-
-
-def _why_not_direct(archive: Archive, template: LaunchTemplate) -> str:
-    """Why viewers can't be sent to the archive itself; empty if they can."""
-    is_direct = archive.images == Archive.Images.DIRECT
-    if template.images:
-        is_direct = template.images == LaunchTemplate.Images.DIRECT
-        if not is_direct:
-            return "the template says so"
-    if not is_direct:
-        return "the archive's settings say so"
-    if archive.authentication != Archive.Authentication.NONE:
-        return "viewers would need its password"
-    if archive.client_certificate:
-        return "viewers would need its client certificate"
-    is_dicomweb = archive.protocol == Archive.Protocol.DICOMWEB
-    addresses = [archive.wado_uri_url, archive.url if is_dicomweb else ""]
-    if not any(addresses):
-        return "viewers can't fetch images by DIMSE, and it has no WADO-URI address"
-    if any(map(_NOT_IN_URI.search, addresses)):
-        return "its address has characters that Weasis can't read"
-    return ""
 
 
 def _direct(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from archives.entities import Selection
 from archives.models import Archive
 from archives.presets import LaunchMode
-from launcher import template_extras, weasis
+from launcher import dicom_rs, template_extras, weasis
 from launcher import template_lines as lines
 from launcher.criteria import CriteriaError, LaunchExtras, Problem
 
@@ -67,11 +67,12 @@ def start(
     if not why:
         try:
             options = _options(template, filled, checked)
-            uri = _dicom_rs(template, selection, asked, options)
+            uri, why = dicom_rs.uri_and_why(
+                template, manifest_url, selection, asked, options
+            )
         except weasis.NotCarriableError as error:
             why = str(error)  # a manifest carries everything
         else:
-            why = "Weasis can ask all of its archives itself."
             mode = template.Mode.DICOM_RS
             return Start(uri=uri, mode=mode, why=why, left_out=filled.left_out)
     urls: Sequence[str] = [manifest_url]
@@ -178,21 +179,6 @@ def _options(
     return template_extras.add(extras, own)
 
 
-def _dicom_rs(
-    template: LaunchTemplate,
-    selection: Selection,
-    archives: Sequence[Archive],
-    options: weasis.LaunchOptions,
-) -> str:
-    products = [(archive.url, archive.product) for archive in archives]
-    asked = [
-        weasis.RsArchive(url, product.query_extension, product.repeats_parameters)
-        for url, product in products
-    ]
-    headers = lines.http_tags_of(template.http_tags)
-    return weasis.open_dicom_rs(asked, selection, options, headers)
-
-
 def _why_manifest(
     template: LaunchTemplate, archives: Sequence[Archive], selection: Selection
 ) -> str:
@@ -205,57 +191,8 @@ def _why_manifest(
             "A manifest suits every archive, and tells the user what each of them "
             "answered."
         )
-    reasons = (_why_not_dicom_rs(template, archive, selection) for archive in archives)
+    reasons = (dicom_rs.why_not(template, archive, selection) for archive in archives)
     return next(filter(None, reasons), "")
-
-
-def _why_not_dicom_rs(
-    template: LaunchTemplate, archive: Archive, selection: Selection
-) -> str:
-    """Why Weasis can't ask an archive itself; empty if it can."""
-    if archive.protocol != Archive.Protocol.DICOMWEB:
-        return f"{archive.name} is not a DICOMweb archive."
-    if archive.authentication != Archive.Authentication.NONE:
-        return f"{archive.name} asks for a password, which stays in the hub."
-    if archive.client_certificate:
-        return f"{archive.name} asks for a certificate, which stays in the hub."
-    if (template.images or archive.images) != Archive.Images.DIRECT:
-        return f"Images of {archive.name} come through the hub."
-    return _why_not_asked(archive, selection)
-
-
-def _why_not_asked(archive: Archive, selection: Selection) -> str:
-    """Why an archive would refuse what Weasis asks for a selection; empty if it won't.
-
-    Weasis only logs that, so that the user would see nothing.
-    """
-    product = archive.product
-    if selection.series or selection.instances:
-        if not product.quirks.is_relational:
-            return (
-                f"{archive.name} finds series and images only in a study that is "
-                "named, and Weasis does not name it."
-            )
-        if product.repeats_parameters:
-            return (
-                f"{archive.name} wants each attribute in a parameter of its own, and "
-                "Weasis asks for series and images with a list of them."
-            )
-    known = product.quirks.study_keys
-    if known is not None and not _keys_of(selection) <= known:
-        return f"{archive.name} can't be searched by all that this launch names."
-    return ""
-
-
-def _keys_of(selection: Selection) -> set[str]:
-    """Attributes that Weasis searches studies by."""
-    keys = {
-        "PatientID": selection.patients,
-        "IssuerOfPatientID": any(p.issuer_of_patient_id for p in selection.patients),
-        "StudyInstanceUID": selection.study_instance_uids,
-        "AccessionNumber": selection.accession_numbers,
-    }
-    return {name for name, is_named in keys.items() if is_named}
 
 
 def _may_find_several_studies(selection: Selection) -> bool:

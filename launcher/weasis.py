@@ -8,7 +8,7 @@ rely on at every step, so values that can't be carried safely are refused here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import quote, unquote_plus
@@ -33,6 +33,8 @@ _HEADER_VALUE = re.compile(r"[!#&-\[\]-~](?:[ !#&-\[\]-~]*[!#&-\[\]-~])?")
 _RS_VALUE = re.compile(r"[A-Za-z0-9._:/-]+")
 _RS_PATIENT = re.compile(r"[A-Za-z0-9._^:/-](?:[A-Za-z0-9._^:/ -]*[A-Za-z0-9._^:/-])?")
 _REPEATED_PARAMETERS: Final = "dicom.qido.query.multi.params true"
+# Universal matching (PS3.4 C.2.2.2.3): all studies there are.
+_EVERYTHING: Final = ("studyUID=*",)
 _NUMBERS = r"([0-9]{1,4})\.([0-9]{1,4})\.([0-9]{1,4})(?![0-9])"
 _VERSION = re.compile(rf"weasis(?:-[a-z]+)?/{_NUMBERS}", re.IGNORECASE)
 _RUNNING_VERSION = re.compile(rf"rv:{_NUMBERS}")
@@ -75,11 +77,15 @@ class RsArchive:
 
     ``query_extension`` is added to each of its queries (``&includedefaults=false``).
     ``repeats_parameters`` is for archives that want one ``includefield`` for each field.
+    ``headers`` are names and values that Weasis sends it. One that ``holds_launch_only``
+    has nothing but what the launch opens, so that Weasis asks it for everything.
     """
 
     url: str
     query_extension: str = ""
     repeats_parameters: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
+    holds_launch_only: bool = False
 
 
 def open_manifest(manifest_url: str, options: LaunchOptions | None = None) -> str:
@@ -95,13 +101,16 @@ def open_manifests(
     The images of one are loaded while the next is still awaited; see
     ``primary_first``. Raises ``NotCarriableError``.
     """
-    for url in manifest_urls:
-        if not _ADDRESS.fullmatch(url):
-            raise NotCarriableError(
-                "The manifest's address has characters Weasis can't read."
-            )
-    load = [f'$dicom:get -w "{url}"' for url in manifest_urls]
+    load = [_get_command(url) for url in manifest_urls]
     return _uri(load, options or LaunchOptions())
+
+
+def _get_command(manifest_url: str) -> str:
+    if not _ADDRESS.fullmatch(manifest_url):
+        raise NotCarriableError(
+            "The manifest's address has characters Weasis can't read."
+        )
+    return f'$dicom:get -w "{manifest_url}"'
 
 
 def primary_first(manifest_url: str) -> tuple[str, str]:
@@ -109,26 +118,30 @@ def primary_first(manifest_url: str) -> tuple[str, str]:
     return f"{manifest_url}/primary", f"{manifest_url}/rest"
 
 
+def messages_of(manifest_url: str) -> str:
+    """The address of what a launch's user has to be told, without any image."""
+    return f"{manifest_url}/messages"
+
+
 def open_dicom_rs(
     archives: Sequence[RsArchive],
     selection: Selection,
     options: LaunchOptions | None = None,
-    headers: Sequence[tuple[str, str]] = (),
+    *,
+    messages_url: str = "",
 ) -> str:
     """The URI that makes Weasis search DICOMweb archives itself.
 
-    ``headers`` are names and values that Weasis sends to every archive. Weasis sends
-    ``-r`` values as they are, so only plain ones can be carried; it has no way to name
-    a series together with its study, and reads the names of its date filters the wrong
-    way round. Raises ``NotCarriableError``: a manifest carries everything.
+    Weasis sends ``-r`` values as they are, so only plain ones can be carried; it has no
+    way to name a series together with its study, and reads the names of its date filters
+    the wrong way round. What goes wrong it only logs: ``messages_url`` is a manifest that
+    says so. Raises ``NotCarriableError``: a manifest carries everything.
     """
-    if selection.study_filter:
-        raise NotCarriableError("Weasis can't apply these filters: the hub has to.")
-    requests = [f'-r "{request}"' for request in _rs_requests(selection)]
-    if not archives or not requests:
-        raise NotCarriableError("There is nothing to ask, or no archive to be asked.")
-    sent = [_header(name, value) for name, value in headers]
-    load = [_rs_command(archive, requests, sent) for archive in archives]
+    if not archives:
+        raise NotCarriableError("There is no archive to be asked.")
+    load = [_rs_command(archive, selection) for archive in archives]
+    if messages_url:
+        load.append(_get_command(messages_url))
     chosen = options or LaunchOptions()
     repeats = any(archive.repeats_parameters for archive in archives)
     if repeats:
@@ -137,17 +150,17 @@ def open_dicom_rs(
     return _uri(load, chosen, configures_first=repeats)
 
 
-def _rs_command(
-    archive: RsArchive, requests: Sequence[str], headers: Sequence[str]
-) -> str:
+def _rs_command(archive: RsArchive, selection: Selection) -> str:
     url, extension = archive.url.rstrip("/"), archive.query_extension
     if not _ADDRESS.fullmatch(url):
         raise NotCarriableError("The archive's address can't be put in a command.")
     if extension and not _ADDRESS.fullmatch(extension):
         raise NotCarriableError("The archive's query can't be put in a command.")
-    parts = [f'$dicom:rs --url "{url}"', *requests]
+    requests = _EVERYTHING if archive.holds_launch_only else _rs_requests(selection)
+    parts = [f'$dicom:rs --url "{url}"', *(f'-r "{each}"' for each in requests)]
     if extension:
         parts.append(f'--query-ext "{extension}"')
+    headers = [_header(name, value) for name, value in archive.headers]
     return " ".join([*parts, *headers])
 
 
@@ -157,10 +170,11 @@ def _header(name: str, value: str) -> str:
     return f'-H "{name}: {value}"'
 
 
-def _rs_requests(selection: Selection) -> Iterator[str]:
+def _rs_requests(selection: Selection) -> list[str]:
     """Values of ``-r``: Weasis encodes a Patient ID, and nothing else."""
-    for patient in selection.patients:
-        yield f"patientID={_rs_patient(patient)}"
+    if selection.study_filter:
+        raise NotCarriableError("Weasis can't apply these filters: the hub has to.")
+    requests = [f"patientID={_rs_patient(patient)}" for patient in selection.patients]
     pairs = [
         *(("studyUID", uid) for uid in selection.study_instance_uids),
         *(("accessionNumber", number) for number in selection.accession_numbers),
@@ -170,7 +184,10 @@ def _rs_requests(selection: Selection) -> Iterator[str]:
     for name, value in pairs:
         if not _RS_VALUE.fullmatch(value):
             raise NotCarriableError(f"A {name} has characters a command can't carry.")
-        yield f"{name}={value}"
+        requests.append(f"{name}={value}")
+    if not requests:
+        raise NotCarriableError("There is nothing to ask.")
+    return requests
 
 
 def _rs_patient(patient: PatientIdentifier) -> str:

@@ -274,6 +274,48 @@ def test_orthanc_with_credentials_serves_through_the_gateway(
     assert "mistaken" in wrong.messages[0].title
 
 
+def test_weasis_asks_the_hub_for_two_archives_by_a_template(
+    hub: Stack, orthanc: Orthanc, dicom_files: DicomFiles, tmp_path
+) -> None:
+    """While they are asked themselves; what goes wrong with a third one is told."""
+    from tests.orthanc import start_orthanc
+
+    needs("orthanc")
+    cr, ct = dicom_files.study("cr"), dicom_files.study("ct")
+    hub.console.run(
+        "LaunchTemplate.objects.get_or_create(name='Rs', slug='rs', mode='dicom_rs')"
+    )
+    hub.add_dicomweb_archive(
+        "gone", url=f"http://127.0.0.1:{free_port()}/rs", name="Web PACS"
+    )
+    with start_orthanc(tmp_path, dicom_files, auth=("viewer", "s3cret")) as locked:
+        locked.upload(dicom_files.paths([cr]))
+        hub.add_dicomweb_archive(
+            "locked",
+            url=locked.dicomweb_url,
+            authentication="basic",
+            username="viewer",
+            password="s3cret",
+        )
+        uri = hub.launch(
+            [
+                *launch_of([cr], "locked"),
+                *launch_of([ct], "dicomweb"),
+                ("archive", "gone"),
+                ("template", "rs"),
+            ]
+        )
+        result = WeasisClient().open(uri)
+
+    commands = parse_uri(uri).commands
+    assert [one.name for one in commands] == ["dicom:rs"] * 3 + ["dicom:get"]
+    assert "s3cret" not in uri
+    assert result.dialogs == []
+    assert result.downloaded.keys() == cr.sop_instance_uids | ct.sop_instance_uids
+    [message] = result.messages
+    assert "Web PACS" in message.title
+
+
 # Processes that fail
 
 

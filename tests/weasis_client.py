@@ -139,11 +139,12 @@ class WeasisClient:
         if wado.is_dicom_web and self.version >= (4, 7, 2):
             self._complete(wado)
         for series in self.explorer.all_series():
-            if series.attributes.get("Modality") not in HIDDEN:
-                self._thumbnail(series, wado)
+            self._thumbnail(series, wado)
 
     def _thumbnail(self, series: Series, wado: WadoParameters) -> None:
         """Asked from the arcQuery just read, even for series of another one."""
+        if series.attributes.get("Modality") in HIDDEN:
+            return
         for url in thumbnail_urls(series, wado):
             try:
                 answer = self.http.get("thumbnail", url, request_headers(wado))

@@ -72,12 +72,15 @@ class Wanted:
     manifest_urls: tuple[str, ...] = ()
     archives: tuple[RsArchive, ...] = ()
     selection: Selection = NOTHING
-    headers: tuple[tuple[str, str], ...] = ()
+    messages_url: str = ""
 
     def build(self) -> str:
         if self.archives:
             return weasis.open_dicom_rs(
-                self.archives, self.selection, self.options, self.headers
+                self.archives,
+                self.selection,
+                self.options,
+                messages_url=self.messages_url,
             )
         return weasis.open_manifests(self.manifest_urls, self.options)
 
@@ -88,14 +91,18 @@ class Wanted:
             for line in self.options.commands
         ]
         get = [Command("dicom:get", {"wado": [url]}) for url in self.manifest_urls]
-        return [*close, *get, *map(self._rs_command, self.archives)]
+        if self.messages_url:
+            get.append(Command("dicom:get", {"wado": [self.messages_url]}))
+        return [*close, *map(self._rs_command, self.archives), *get]
 
     def _rs_command(self, archive: RsArchive) -> Command:
-        options = {"url": [archive.url.rstrip("/")], "request": self._requests()}
+        everything = ["studyUID=*"] if archive.holds_launch_only else []
+        requests = everything or self._requests()
+        options = {"url": [archive.url.rstrip("/")], "request": requests}
         if archive.query_extension:
             options["query-ext"] = [archive.query_extension]
-        if self.headers:
-            options["header"] = [f"{name}: {value}" for name, value in self.headers]
+        if archive.headers:
+            options["header"] = [f"{name}: {value}" for name, value in archive.headers]
         return Command("dicom:rs", options)
 
     def _requests(self) -> list[str]:
@@ -140,20 +147,23 @@ def read_launch(reader: Reader) -> Wanted:
     if reader.number(2):
         urls = tuple(reader.address() for _ in range(1 + reader.number(2)))
         return Wanted(options, manifest_urls=urls)
-    archives = tuple(
-        RsArchive(
-            reader.address(),
-            f"&a={reader.text(0, 3)}" if reader.number(2) else "",
-            bool(reader.number(2)),
-        )
-        for _ in range(1 + reader.number(2))
-    )
-    headers = (("Authorization", f"Bearer {reader.text(1)}"),)
+    archives = tuple(_read_archive(reader) for _ in range(1 + reader.number(2)))
     return Wanted(
         options,
         archives=archives,
         selection=_read_selection(reader),
-        headers=headers[: reader.number(2)],
+        messages_url=reader.address() if reader.number(4) == 1 else "",
+    )
+
+
+def _read_archive(reader: Reader) -> RsArchive:
+    headers = (("Authorization", f"Bearer {reader.text(1)}"),)
+    return RsArchive(
+        reader.address(),
+        f"&a={reader.text(0, 3)}" if reader.number(2) else "",
+        bool(reader.number(2)),
+        headers[: reader.number(2)],
+        reader.number(4) == 1,
     )
 
 

@@ -65,6 +65,16 @@ class Contents:
     def instances_of(self, study: str, series: str) -> Collection[str]:
         return self.series_of(study).get(series, ())
 
+    def below(self, study: str, series: str = "", instance: str = "") -> list[Listed]:
+        """The instances of a study or series, or the one that is named."""
+        return [
+            self.instances[uid]
+            for one, uids in self.series_of(study).items()
+            if series in ("", one)
+            for uid in uids
+            if instance in ("", uid)
+        ]
+
     def middle_of(self, study: str, series: str = "") -> Listed | None:
         """What stands for a series, or for the study, in pictures."""
         found = self.series_of(study)

@@ -15,6 +15,9 @@ from launcher.gateway.resources import Kind, parse, part_query
 STUDY_INSTANCE_UID: Final = "0020000D"
 SERIES_INSTANCE_UID: Final = "0020000E"
 SOP_INSTANCE_UID: Final = "00080018"
+NUMBER_OF_STUDY_RELATED_SERIES: Final = "00201206"
+NUMBER_OF_STUDY_RELATED_INSTANCES: Final = "00201208"
+NUMBER_OF_SERIES_RELATED_INSTANCES: Final = "00201209"
 RETRIEVE_URL: Final = "00081190"
 # Retrieve URL and Retrieve URI, which was a text once.
 _ADDRESSES: Final = frozenset({RETRIEVE_URL, "0040E010"})
@@ -54,6 +57,22 @@ def identify(each: JsonObject, contents: Contents, parents: Uids, depth: int) ->
         else bool(series and study and contents.find(instance, series, study))
     )
     return tuple(uids) if is_listed else ()
+
+
+def counts(contents: Contents, uids: Uids) -> dict[str, object]:
+    """Attributes that say how much of a study or series the launch has.
+
+    Weasis asks for what it lacks of a series only if it knows how much there is.
+    """
+    numbers: dict[str, int] = {}
+    if len(uids) == 1:
+        series = contents.series_of(uids[0])
+        numbers[NUMBER_OF_STUDY_RELATED_SERIES] = len(series)
+        numbers[NUMBER_OF_STUDY_RELATED_INSTANCES] = sum(map(len, series.values()))
+    elif len(uids) == 2:
+        listed = contents.instances_of(*uids)
+        numbers[NUMBER_OF_SERIES_RELATED_INSTANCES] = len(listed)
+    return {tag: {"vr": "IS", "Value": [number]} for tag, number in numbers.items()}
 
 
 class Rewriting:

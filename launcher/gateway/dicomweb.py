@@ -25,6 +25,7 @@ from archives.clients import (
 from archives.errors import ArchiveError, ArchiveResponseError
 from launcher.delivery import dicomweb_url
 from launcher.gateway import dicom_json
+from launcher.gateway.composing import as_parts
 from launcher.gateway.dicom_json import Rewriting
 from launcher.gateway.grants import Grant, grant_of
 from launcher.gateway.images import failed
@@ -43,7 +44,13 @@ _ANY_PART: Final = (
 _RANGE: Final = re.compile(r"bytes=[0-9, -]{1,100}")
 _MAXIMUM_ACCEPT: Final = 1000
 # Statuses that a client is told as they are; the rest is the archive's fault.
-_REFUSALS: Final = {204: 404, 400: 400, 404: 404, 406: 406, 410: 404, 416: 416}
+_REFUSALS: Final = dict.fromkeys((204, 404, 405, 410, 501), 404) | {
+    400: 400,
+    406: 406,
+    416: 416,
+}
+# How it is said that there is no such resource, or not in this form.
+_LACKING: Final = frozenset({400, 404, 406})
 # What can't be an image, whatever an archive says: pages have no place on our address.
 _SENT: Final = re.compile(
     r"multipart/related|application/(?:dicom|octet-stream|pdf)|(?:image|video)/(?!svg).+"
@@ -86,8 +93,6 @@ def _is_listed(resource: Resource, grant: Grant) -> bool:
     )
     if resource.kind is Kind.SEARCH:
         return is_there or not resource.study
-    if resource.kind is Kind.OBJECTS:  # sent unread, so all of it must be selected
-        return is_there and contents.is_whole(resource.study, resource.series)
     return is_there
 
 
@@ -157,6 +162,37 @@ async def _described(
             yield piece
             piece = b""
     yield piece + (b"]" if separator == b"," else b"[]")
+
+
+async def _objects(
+    request: HttpRequest, grant: Grant, endpoint: DicomWebEndpoint, resource: Resource
+) -> HttpResponseBase:
+    """As the archive sends them, unread, if all of them are the launch's.
+
+    If it can't, or they are not, the hub puts the answer together.
+    """
+    contents = grant.contents
+    is_whole = bool(resource.instance) or contents.is_whole(
+        resource.study, resource.series
+    )
+    is_for_all = _takes_any_parts(request.headers.get("Accept", ""))
+    if is_whole:
+        answer = await _forward(request, grant, endpoint, resource)
+        if answer.status_code not in _LACKING or not is_for_all:
+            return answer
+    elif not is_for_all:
+        return HttpResponse(status=404)
+    found = contents.below(resource.study, resource.series, resource.instance)
+    return await as_parts(request, grant, [each.identifier for each in found])
+
+
+def _takes_any_parts(accept: str) -> bool:
+    """Whether files as they are stored will do, as parts of one answer."""
+    text = re.sub(r'[\s"]', "", accept.lower())
+    if text in ("", "*/*"):
+        return True
+    is_multipart = "multipart/related" in text and "transfer-syntax=*" in text
+    return is_multipart and "type=application/dicom;" in f"{text};"
 
 
 async def _forward(
@@ -318,7 +354,7 @@ Answer = Callable[
 _ANSWERS: Final[dict[Kind, Answer]] = {
     Kind.SEARCH: _search,
     Kind.METADATA: _metadata,
-    Kind.OBJECTS: _forward,
+    Kind.OBJECTS: _objects,
     Kind.PICTURE: _picture,
     Kind.PART: _forward,
 }

@@ -81,8 +81,8 @@ def question_of(query: str) -> Question:
     for name, value in parse_qsl(query, max_num_fields=MAXIMUM_PARAMETERS):
         if name in ("limit", "offset"):
             numbers[name] = int(value)
-        elif name == "includefield":
-            fields.append((name, value))
+        elif name == "includefield":  # one by one: not every archive reads lists
+            fields += [(name, each) for each in value.split(",") if each]
         elif level := _UID_KEYS.get(name.upper() if name[:1].isdigit() else name):
             asked = frozenset(re.split(r"[,\\]", value))
             if asked != {"*"}:
@@ -177,12 +177,11 @@ async def search(
     ``rewriting`` is that of answers from a path of the archive.
     """
     searches = list(asked)
-    answers = await run_all(
-        [
-            archive.search(level, each.path, each.keys + question.keys, question.fields)
-            for each in searches
-        ]
-    )
+    answers = await _answers(archive, level, question, searches)
+    if level is Level.STUDIES:
+        lacking = _lacking(searches, answers)
+        searches += lacking
+        answers += await _answers(archive, level, question, lacking)
     matches = (
         found
         for each, answer in zip(searches, answers, strict=True)
@@ -192,6 +191,41 @@ async def search(
     )
     end = None if question.limit is None else question.offset + question.limit
     return dicom_json.array(islice(matches, question.offset, end))
+
+
+async def _answers(
+    archive: DicomWebArchive,
+    level: Level,
+    question: Question,
+    searches: Iterable[Target],
+) -> list[list[JsonObject]]:
+    return await run_all(
+        [
+            archive.search(level, each.path, each.keys + question.keys, question.fields)
+            for each in searches
+        ]
+    )
+
+
+def _lacking(
+    searches: Iterable[Target], answers: Iterable[Iterable[JsonObject]]
+) -> list[Target]:
+    """Searches for studies of a list that were not found, one by one.
+
+    Archives need not understand lists (PS3.18 8.3.4.1), and don't say so.
+    """
+    lacking = []
+    for each, answer in zip(searches, answers, strict=True):
+        [(name, listed)] = each.keys
+        uids = listed.split(",")
+        found = {dicom_json.uid(one, dicom_json.STUDY_INSTANCE_UID) for one in answer}
+        if len(uids) > 1:
+            lacking += [
+                Target(each.path, ((name, uid),), ())
+                for uid in uids
+                if uid not in found
+            ]
+    return lacking
 
 
 def _found(
@@ -207,4 +241,5 @@ def _found(
     for each in answer:
         uids = dicom_json.identify(each, contents, target.parents, depth)
         if uids and wants(uids[-1]):
-            yield dicom_json.dumps(rewriting.rewritten(each, uids))
+            counted = {**each, **dicom_json.counts(contents, uids)}
+            yield dicom_json.dumps(rewriting.rewritten(counted, uids))

@@ -112,9 +112,10 @@ class LaunchTemplate(models.Model):
         max_length=8,
         choices=Mode,
         default=Mode.AUTO,
-        help_text="$dicom:rs needs DICOMweb archives with images straight from the "
-        "archive; other launches of this template get a manifest. Automatic means a "
-        "manifest, except for archive products that only $dicom:rs suits.",
+        help_text="With $dicom:rs, Weasis searches DICOMweb archives itself: those with "
+        "images straight from the archive, and the hub for others. What it can't ask gets "
+        "a manifest. Automatic means a manifest, except for archive products that only "
+        "$dicom:rs suits.",
     )
     retrieval = models.CharField(
         max_length=14,

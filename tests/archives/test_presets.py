@@ -136,13 +136,13 @@ def test_documented_commands_register_the_product(preset):
 def test_documented_dicom_rs_command_is_what_weasis_gets(slug):
     preset = PRESETS[slug]
     (line,) = re.findall(r"^(\$.+)$", SECTIONS[preset.name], re.M)
-    asked = RsArchive(preset.url, preset.query_extension, preset.repeats_parameters)
     is_secured = preset.authentication in WITH_TOKENS
-    headers = [("Authorization", "Bearer TOKEN")] if is_secured else []
-
-    uri = open_dicom_rs(
-        [asked], Selection(study_instance_uids=("1.2.3",)), headers=headers
+    headers = (("Authorization", "Bearer TOKEN"),) if is_secured else ()
+    asked = RsArchive(
+        preset.url, preset.query_extension, preset.repeats_parameters, headers
     )
+
+    uri = open_dicom_rs([asked], Selection(study_instance_uids=("1.2.3",)))
 
     assert unquote(uri) == f"weasis://?{line}"
 
@@ -210,9 +210,9 @@ EXAMPLES = {
 def test_dicom_rs_example_of_weasis_is_made_from_the_preset(example):
     url, selection, line = EXAMPLES[example]
     preset = PRESETS[example.partition(",")[0]]
-    asked = RsArchive(url, preset.query_extension, preset.repeats_parameters)
-    headers = [("Authorization", "Bearer token")] if "-H" in line else []
+    headers = (("Authorization", "Bearer token"),) if "-H" in line else ()
+    asked = RsArchive(url, preset.query_extension, preset.repeats_parameters, headers)
 
-    uri = open_dicom_rs([asked], selection, headers=headers)
+    uri = open_dicom_rs([asked], selection)
 
     assert unquote(uri) == f"weasis://?{line}"

@@ -8,9 +8,11 @@ from urllib.parse import urlencode
 
 import pydicom
 import pytest
+from asgiref.sync import sync_to_async
 from django.test import AsyncClient
 
 from archives.entities import InstanceIdentifier, Selection, SeriesIdentifier
+from launcher import events
 from launcher.tasks import build_manifest
 from launcher.tokens import image_token
 from tests.dicom_files import StoredStudy
@@ -285,19 +287,70 @@ def test_part_of_a_study_is_never_sent_with_the_rest(archive, ct):
         assert values(viewer.get(path).json(), "00080018") == [image.sop_instance_uid]
     series = viewer.get(f"{path_of(ct)}/series").json()
     assert len(series) == 2
-    statuses = [
-        answer.status
-        for answer in viewer.all(
-            [
-                path_of(ct),
-                path_of(ct, mediastinum),
-                path_of(ct, mediastinum, mediastinum.instances[1]),
-                path_of(ct, lung),
-                path_of(ct, mediastinum, image),
-            ]
+    whole, part, foreign, series, instance = viewer.all(
+        [
+            path_of(ct),
+            path_of(ct, mediastinum),
+            path_of(ct, mediastinum, mediastinum.instances[1]),
+            path_of(ct, lung),
+            path_of(ct, mediastinum, image),
+        ]
+    )
+    assert uids_in(whole) == mine
+    assert uids_in(part) == {image.sop_instance_uid}
+    assert foreign.status == 404
+    assert (series.status, instance.status) == (200, 200)
+    one_syntax = ANY_DICOM.replace("*", "1.2.840.10008.1.2.4.50")
+    assert viewer.get(path_of(ct), accept=one_syntax).status == 404
+
+
+def uids_in(answer):
+    """Of the files in an answer of several parts; each only once."""
+    uids = [pydicom.dcmread(BytesIO(part)).SOPInstanceUID for part in answer.parts()]
+    assert len(uids) == len(set(uids))
+    return set(uids)
+
+
+def test_numbers_are_those_of_the_launch(archive, ct):
+    lung = ct.series[1]
+    image = InstanceIdentifier(
+        sop_instance_uid=lung.instances[0].sop_instance_uid,
+        series_instance_uid=lung.series_instance_uid,
+        study_instance_uid=ct.study_instance_uid,
+    )
+    viewer = Viewer(archive, Selection(instances=(image,)))
+
+    [study] = viewer.get("studies").json()
+    [series] = viewer.get(f"{path_of(ct)}/series").json()
+
+    assert values([study], "00201206") == [1]
+    assert values([study], "00201208") == [1]
+    assert values([series], "00201209") == [1]
+
+
+def test_search_waits_for_the_build_of_its_launch(archive, ct):
+    """With $dicom:rs Weasis asks at once, and not again."""
+    selection = Selection(study_instance_uids=(ct.study_instance_uid,))
+    started = make_launch([archive], selection=selection)
+    build_id = str(started.launch.build_id)
+    token = image_token(started.manifest_url.rpartition("/m/")[2])
+
+    async def search_while_it_is_built():
+        request = asyncio.create_task(
+            AsyncClient().get(
+                "/gateway/web/dicom-web/studies?0020000D=*",
+                headers={"authorization": f"Bearer {token}"},
+            )
         )
-    ]
-    assert statuses == [404, 404, 404, 200, 200]
+        while not request.done() and build_id not in events.listener()._waiters:
+            await asyncio.sleep(0.01)
+        assert not request.done()
+        await sync_to_async(build_manifest, thread_sensitive=False)(build_id)
+        return await request
+
+    response = asyncio.run(search_while_it_is_built())
+
+    assert values(json.loads(response.content), "0020000D") == [ct.study_instance_uid]
 
 
 def test_clients_that_want_something_else_than_json_are_told(viewer, ct):

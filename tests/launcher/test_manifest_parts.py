@@ -172,6 +172,28 @@ def test_nothing_found_is_said_once():
     assert fetch(started, "/rest")[0].status_code == 200
 
 
+def test_messages_come_without_images_for_viewers_that_asked_themselves():
+    archive, other = make_dimse_archive(), make_dimse_archive(name="B", slug="b")
+    started = make_launch([archive, other], selection=Selection())
+    answer(started, archive, *STUDIES)
+    answer(started, other, state="unavailable", message="B does not answer.")
+    finish(started)
+
+    assert studies_of(started, "/messages") == []
+    assert titles_of(started, "/messages") == ["B: not answering"]
+    started.launch.refresh_from_db()
+    assert started.launch.state == Launch.State.FETCHED
+
+
+def test_messages_say_that_nothing_was_found_or_nothing_at_all():
+    archive = make_dimse_archive()
+
+    assert titles_of(answered(archive), "/messages") == ["No images found"]
+    found = answered(archive, *STUDIES, selection=Selection())
+    assert titles_of(found, "/messages") == []
+    assert studies_of(found, "/messages") == []
+
+
 def test_part_that_is_none_is_not_found():
     started = answered(make_dimse_archive(), *STUDIES)
 

@@ -149,10 +149,59 @@ def test_uri_lets_weasis_ask_archives_that_give_images_directly():
     )
 
 
-@pytest.mark.parametrize("hindrance", ["gateway", "dimse", "selection", "no archive"])
+def test_uri_lets_weasis_ask_the_hub_for_archives_it_may_not_ask_itself(settings):
+    settings.VIEWERHUB_PUBLIC_URL = "https://hub.example.org"
+    locked = make_dicomweb_archive(
+        "https://pacs.example.org/rs", authentication="bearer", bearer_token="secret"
+    )
+    template = LaunchTemplate(mode="dicom_rs", http_tags="X-Site: north")
+    selection = Selection(
+        patients=(PatientIdentifier(patient_id="Ä$", issuer_of_patient_id="H&1"),)
+    )
+
+    commands = weasis.decode(template.uri(MANIFEST, selection, [locked]))
+
+    assert commands == (
+        '$dicom:rs --url "https://hub.example.org/gateway/web/dicom-web" '
+        f'-r "studyUID=*" -H "Authorization: Bearer {image_token("token")}"',
+        f'$dicom:get -w "{MANIFEST}/messages"',
+    )
+
+
+def test_token_of_the_hub_is_sent_to_the_hub_alone():
+    direct = make_dicomweb_archive("https://pacs.example.org/rs", images="direct")
+    locked = make_dicomweb_archive(
+        "https://b.example.org/rs", name="B", slug="b", images="gateway"
+    )
+    template = LaunchTemplate(mode="dicom_rs", http_tags="X-Site: north")
+
+    first, second, _ = weasis.decode(
+        template.uri(MANIFEST, SELECTION, [direct, locked])
+    )
+
+    assert first == (
+        '$dicom:rs --url "https://pacs.example.org/rs" -r "studyUID=1.2.3" '
+        '-H "X-Site: north"'
+    )
+    assert "X-Site" not in second
+    assert image_token("token") in second
+
+
+def test_uri_opens_a_manifest_where_it_would_be_too_long():
+    archives = [
+        make_dicomweb_archive(f"https://{n}.example.org/rs", name=f"{n}", slug=f"a{n}")
+        for n in range(12)
+    ]
+
+    start = LaunchTemplate(mode="dicom_rs").start(MANIFEST, SELECTION, archives)
+
+    assert start.mode == "manifest"
+    assert "too long" in start.why
+
+
+@pytest.mark.parametrize("hindrance", ["dimse", "selection", "no archive"])
 def test_uri_opens_a_manifest_where_weasis_can_not_ask_itself(hindrance):
-    images = "gateway" if hindrance == "gateway" else "direct"
-    archives = [make_dicomweb_archive("https://pacs.example.org/rs", images=images)]
+    archives = [make_dicomweb_archive("https://pacs.example.org/rs", images="direct")]
     selection = SELECTION
     if hindrance == "dimse":
         archives.append(make_dimse_archive())
@@ -387,14 +436,15 @@ def test_property_that_is_allowed_must_still_be_carriable():
         ({"preset": "dcm4chee"}, {"mode": "dicom_rs"}, "dicom_rs"),
         ({"preset": "healthimaging-proxy"}, {"mode": "auto"}, "dicom_rs"),
         ({"preset": "orthanc"}, {"mode": "auto"}, "manifest"),
-        ({"images": "gateway"}, {"mode": "dicom_rs"}, "manifest"),
+        ({"images": "gateway"}, {"mode": "dicom_rs"}, "dicom_rs"),
         (
             {"images": "gateway"},
             {"mode": "dicom_rs", "images": "direct"},
             "dicom_rs",
         ),
-        ({}, {"mode": "dicom_rs", "images": "gateway"}, "manifest"),
-        ({"authentication": "bearer"}, {"mode": "dicom_rs"}, "manifest"),
+        ({}, {"mode": "dicom_rs", "images": "gateway"}, "dicom_rs"),
+        ({"authentication": "bearer"}, {"mode": "dicom_rs"}, "dicom_rs"),
+        ({"authentication": "bearer"}, {"mode": "auto"}, "manifest"),
         ({}, {"mode": "dicom_rs", "http_tags": "X-A: $"}, "manifest"),
     ],
 )
@@ -408,13 +458,16 @@ def test_mode_follows_template_and_archives(archive, template, expected):
     assert start.why.endswith(".")
 
 
-def test_filter_needs_a_manifest():
-    web = make_dicomweb_archive("https://pacs.example.org/rs", images="direct")
+@pytest.mark.parametrize(
+    ("images", "expected"), [("direct", "manifest"), ("gateway", "dicom_rs")]
+)
+def test_filter_needs_the_hub(images, expected):
+    web = make_dicomweb_archive("https://pacs.example.org/rs", images=images)
     newest = replace(SELECTION, study_filter=StudyFilter(most_recent=1))
 
     start = LaunchTemplate(mode="dicom_rs").start(MANIFEST, newest, [web])
 
-    assert start.mode == "manifest"
+    assert start.mode == expected
 
 
 def test_dicom_rs_has_the_habits_of_the_product_and_the_headers_of_the_template():

@@ -275,7 +275,7 @@ GOOGLE = (
 def test_dicom_rs_is_written_as_its_archive_documents_it(
     archive, selection, headers, command
 ):
-    uri = weasis.open_dicom_rs([archive], selection, headers=headers)
+    uri = weasis.open_dicom_rs([replace(archive, headers=headers)], selection)
 
     assert uri == "weasis://?" + quote(command, safe="")
 
@@ -290,6 +290,25 @@ def test_dicom_rs_repeats_parameters_beside_the_properties_of_the_template():
     launch = parse_uri(uri)
     assert launch.properties == {"dicom.qido.query.multi.params": "true", "a": "b"}
     assert [one.name for one in launch.commands] == ["dicom:close", "dicom:rs"]
+
+
+def test_archive_that_holds_the_launch_alone_is_asked_for_everything():
+    """Whatever was selected: Weasis could not say it, and nothing of it is told."""
+    hub = RsArchive(
+        "https://hub.example/gateway/a/dicom-web",
+        headers=BEARER,
+        holds_launch_only=True,
+    )
+    newest = replace(SELECTION, study_filter=StudyFilter(most_recent=1))
+
+    launch = parse_uri(weasis.open_dicom_rs([hub], newest, messages_url=MANIFEST))
+
+    [search, messages] = launch.commands
+    assert search.values("request") == ["studyUID=*"]
+    assert search.values("header") == ["Authorization: Bearer a.token-1_2"]
+    assert messages.values("wado") == [MANIFEST]
+    with pytest.raises(NotCarriableError, match="filters"):
+        weasis.open_dicom_rs([hub, RsArchive("https://b.example/rs")], newest)
 
 
 def test_manifests_are_a_command_each():
@@ -352,10 +371,10 @@ def test_uri_is_never_longer_than_windows_takes(letter):
     ],
 )
 def test_dicom_rs_refuses_extensions_and_headers_it_can_not_carry(extension, headers):
-    archive = RsArchive("https://a.example/rs", extension)
+    archive = RsArchive("https://a.example/rs", extension, headers=headers)
 
     with pytest.raises(NotCarriableError):
-        weasis.open_dicom_rs([archive], ONE_STUDY, headers=headers)
+        weasis.open_dicom_rs([archive], ONE_STUDY)
 
 
 def test_dicom_rs_needs_an_archive():

@@ -11,7 +11,7 @@ from tests.weasis_uri import parse_uri
 
 BATCHES, LAUNCHES_IN_A_BATCH = 1_000, 100
 # What 100 launches read at most, so that none of them is made of the zeros at the end.
-BATCH = st.binary(min_size=4_500, max_size=4_500)
+BATCH = st.binary(min_size=4_800, max_size=4_800)
 seen = Counter()
 
 

@@ -40,7 +40,7 @@ class HealthImaging(VendorServer):
     )
     refuses_other_keys = True
     missing = r"series|instances|studies/[^/]+/(metadata|instances)"
-    behaviour_values = {"has_multipart": False}
+    behaviour_values = {"has_multipart": False, "sends_series": False}
 
     def archive_values(self) -> dict[str, Any]:
         return super().archive_values() | {

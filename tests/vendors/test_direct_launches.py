@@ -1,4 +1,8 @@
-"""Images straight from the archive, in every way that its preset says Weasis can take."""
+"""What Weasis can ask an archive for, and what it asks the hub for instead.
+
+Straight from the archive in every way that its preset says Weasis can take, and through
+the hub in all of them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ from launcher.weasis import RsArchive, open_dicom_rs
 from tests.asgi import serve_hub
 from tests.factories import make_launch
 from tests.vendors.files import files_of
-from tests.vendors.products import HEAD, KNEE, running
+from tests.vendors.products import HEAD, KNEE, VENDORS, running
 from tests.weasis_client import open_uri
 from tests.weasis_result import Result
 
@@ -44,10 +48,11 @@ IMAGE = Selection(
 ISSUER = Selection(
     patients=(PatientIdentifier(patient_id="P1", issuer_of_patient_id="HOSPITAL"),)
 )
+BOTH = files_of([HEAD, KNEE])
 EXPECTED = {
     "series": (SERIES, {"1.2.1.2.1", "1.2.1.2.2", "1.2.1.2.3"}),
     "image": (IMAGE, {"1.2.1.2.3"}),
-    "issuer": (ISSUER, files_of([HEAD, KNEE]).keys()),
+    "issuer": (ISSUER, BOTH.keys()),
 }
 
 
@@ -102,3 +107,48 @@ def test_what_an_archive_would_refuse_to_weasis_comes_by_a_manifest(
     assert not refused
     assert bool(server.refused) is is_refused
     assert is_refused is not bool(otherwise.downloaded)
+
+
+# Through the hub
+
+THROUGH_HUB = {
+    "dicom_rs": {"mode": "dicom_rs"},
+    "wado_rs": {"retrieval": "wado_rs", "mode": "manifest"},
+    "wado_rs_series": {"retrieval": "wado_rs_series", "mode": "manifest"},
+}
+
+
+@pytest.mark.parametrize("product", VENDORS)
+@pytest.mark.parametrize(
+    ("way", "version"),
+    [
+        *((way, "4.7.2") for way in THROUGH_HUB),
+        ("dicom_rs", "4.5.0"),
+        ("dicom_rs", "4.7.0"),
+    ],
+)
+def test_every_product_is_asked_through_the_hub(product, way, version, hub, settings):
+    settings.VIEWERHUB_PUBLIC_URL = hub
+    with running(product) as (server, archive):
+        mode, result = launched(archive, PATIENT, version, **THROUGH_HUB[way])
+
+    assert mode == THROUGH_HUB[way]["mode"]
+    assert result.failures == []
+    assert result.downloaded == BOTH
+    assert all(each.url.startswith(hub) for each in result.requests)
+    # A form in which it has no images is asked for, and then another.
+    assert all(line.startswith("406") for line in server.refused)
+    assert product == "healthimaging" or not server.refused
+
+
+@pytest.mark.parametrize("product", VENDORS)
+@pytest.mark.parametrize("kind", ["series", "image"])
+def test_part_of_a_study_is_opened_through_the_hub(product, kind, hub, settings):
+    settings.VIEWERHUB_PUBLIC_URL = hub
+    selection, expected = EXPECTED[kind]
+    with running(product) as (_, archive):
+        mode, result = launched(archive, selection, mode="dicom_rs")
+
+    assert mode == "dicom_rs"
+    assert result.downloaded.keys() == expected
+    assert result.dialogs == []
