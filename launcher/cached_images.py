@@ -63,7 +63,7 @@ def _owner(archive: Archive) -> str:
         endpoint = archive.image_endpoint()
     except ArchiveError:
         return ""
-    return endpoint.address if isinstance(endpoint, DimseEndpoint) else ""
+    return endpoint.cache_owner if isinstance(endpoint, DimseEndpoint) else ""
 
 
 async def _remember(build_id: str, keys: Collection[str]) -> None:

@@ -120,8 +120,11 @@ class DimseEndpoint:
     image_cache: ImageCache | None = None
 
     @property
-    def address(self) -> str:
-        return f"{self.called_ae_title}@{self.host}:{self.port}"
+    def cache_owner(self) -> str:
+        """Whose images these are in a cache: the archive's, as it lets this caller see it."""
+        username = self.user_identity.username if self.user_identity else ""
+        address = f"{self.called_ae_title}@{self.host}:{self.port}"
+        return "\n".join((address, self.calling_ae_title, username))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

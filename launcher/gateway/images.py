@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+import asyncio
+from contextlib import AsyncExitStack, closing
 from typing import Final
 
 import structlog
@@ -10,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
-from archives.clients import open_client
+from archives.clients import DimseEndpoint, open_client
 from archives.entities import InstanceIdentifier
 from archives.errors import (
     ArchiveError,
@@ -25,6 +26,7 @@ from launcher.template_lines import transfer_syntax_problem
 logger = structlog.get_logger(__name__)
 
 THUMBNAIL: Final = "thumbnail.jpg"
+_PRIVATE: Final = {"Cache-Control": "private, no-store"}
 _AS_STORED: Final = frozenset({"application/dicom", "application/dicom+json", "*/*"})
 
 
@@ -88,6 +90,8 @@ async def _retrieve(
     transfer_syntax: str = "",
 ) -> HttpResponseBase:
     """Errors before the first byte are a status; later ones cut the connection."""
+    if request.method == "HEAD" and isinstance(grant.endpoint, DimseEndpoint):
+        return await _head(grant.endpoint, identifier)
     async with AsyncExitStack() as stack:
         try:
             client = await stack.enter_async_context(open_client(grant.endpoint))
@@ -96,7 +100,7 @@ async def _retrieve(
             )
         except ArchiveError as error:
             return failed(grant, error)
-        headers = {"Cache-Control": "private, no-store"}
+        headers = dict(_PRIVATE)
         if stream.content_length is not None:
             headers["Content-Length"] = str(stream.content_length)
         if request.method == "HEAD":
@@ -106,6 +110,27 @@ async def _retrieve(
             content_type="application/dicom",
             headers=headers,
         )
+
+
+async def _head(
+    endpoint: DimseEndpoint, identifier: InstanceIdentifier
+) -> HttpResponse:
+    """Without asking the archive: DIMSE has no way to ask for less than all of it."""
+    size = await asyncio.to_thread(_cached_size, endpoint, identifier)
+    length = {} if size is None else {"Content-Length": str(size)}
+    return HttpResponse(content_type="application/dicom", headers=_PRIVATE | length)
+
+
+def _cached_size(endpoint: DimseEndpoint, identifier: InstanceIdentifier) -> int | None:
+    if endpoint.image_cache is None:
+        return None
+    uid = identifier.series_instance_uid
+    series = endpoint.image_cache.series(endpoint.cache_owner, uid)
+    image = series.open(identifier.sop_instance_uid)
+    if image is None:
+        return None
+    with closing(image):
+        return image.size if image.is_whole else None
 
 
 def failed(grant: Grant, error: ArchiveError) -> HttpResponse:

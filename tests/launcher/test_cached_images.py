@@ -49,7 +49,7 @@ def cached_series(started, archive):
     build_id = str(started.launch.build_id)
     answer = background.run(store.load_answer(build_id, archive.pk))
     found = [
-        image_cache().series(archive.endpoint().address, series.series_instance_uid)
+        image_cache().series(archive.endpoint().cache_owner, series.series_instance_uid)
         for study in answer.studies
         for series in study.series
     ]

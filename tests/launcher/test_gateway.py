@@ -89,6 +89,32 @@ def test_gateway_serves_the_stored_image(archive):
     assert served.file_meta.TransferSyntaxUID == stored.file_meta.TransferSyntaxUID
 
 
+def test_gateway_answers_head_without_retrieving(archive, settings, tmp_path):
+    settings.VIEWERHUB_IMAGE_CACHE_DIR = tmp_path / "images"
+    started = built(archive)
+    asked = first_instance(started, archive)
+    Archive.objects.update(port=9)  # nobody is there
+    endpoint = Archive.objects.get().endpoint()
+    series = endpoint.image_cache.series(endpoint.cache_owner, asked["seriesUID"])
+
+    async def head(parameters):
+        headers = {"authorization": f"Bearer {token_of(started)}"}
+        path = f"/gateway/main/wado?{urlencode(parameters)}"
+        return await AsyncClient().head(path, headers=headers)
+
+    unknown = asyncio.run(head(asked))
+    assert unknown.status_code == 200
+    assert "Content-Length" not in unknown
+    assert unknown["Content-Type"] == "application/dicom"
+    assert asyncio.run(head(asked | {"objectUID": "1.2.3"})).status_code == 404
+
+    with series.lock():
+        image = series.create(asked["objectUID"])
+        image.write(b"12345")
+        image.finish()
+    assert asyncio.run(head(asked))["Content-Length"] == "5"
+
+
 @pytest.mark.parametrize("empty", ["studyUID", "seriesUID"])
 def test_gateway_accepts_empty_parents(archive, empty):
     started = built(archive)

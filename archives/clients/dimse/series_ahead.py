@@ -81,7 +81,7 @@ class Series:
         self.cache = cache
         self.identifier = identifier
         uid = identifier.series_instance_uid
-        self.files: CachedSeries = cache.series(endpoint.address, uid)
+        self.files: CachedSeries = cache.series(endpoint.cache_owner, uid)
         self._loop = asyncio.get_running_loop()
         self._first_asked = identifier.sop_instance_uid
         self._runs = 0

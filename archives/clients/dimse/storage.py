@@ -346,7 +346,7 @@ class _Storing(Exchange):
         if uid is None:
             return _CANNOT_UNDERSTAND
         for endpoint in self._senders:
-            series = self._cache.series(endpoint.address, uid)
+            series = self._cache.series(endpoint.cache_owner, uid)
             if series.is_requested:
                 try:
                     series.adopt(self._path, command.affected_sop_instance_uid)

@@ -207,8 +207,8 @@ def test_only_objects_that_are_waited_for_are_taken_from_archives(
         port=104,
         called_ae_title="ARCHIVE",
     )
-    files = cache.series(endpoint.address, series.series_instance_uid)
-    other = cache.series(endpoint.address, study.series[1].series_instance_uid)
+    files = cache.series(endpoint.cache_owner, series.series_instance_uid)
+    other = cache.series(endpoint.cache_owner, study.series[1].series_instance_uid)
     (files if is_requested else other).request()
     options = {"calling": "ARCHIVE", **sender}
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pynetdicom import evt
 
-from archives.clients.base import DimseEndpoint
+from archives.clients.base import DimseEndpoint, UserIdentity
 from archives.clients.dimse import DimseClient
 from archives.clients.image_cache import ImageCache
 from archives.embedded.index import Index
@@ -115,7 +116,7 @@ def test_series_that_was_purged_is_retrieved_again(index, cache, lung):
 
     with Counting(index) as archive:
         endpoint = endpoint_of(archive, image_cache=cache)
-        files = cache.series(endpoint.address, lung[0][1].series_instance_uid)
+        files = cache.series(endpoint.cache_owner, lung[0][1].series_instance_uid)
         run(four_times())
 
     assert sorted(archive.levels) == ["IMAGE"] * 4 + ["SERIES"] * 4
@@ -141,6 +142,27 @@ def test_cached_image_has_its_length(index, cache, lung):
     assert first[1] is None
     assert all(length == len(content) for content, length in rest)
     assert len(archive.levels) == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"calling_ae_title": "ANOTHER"},
+        {"user_identity": UserIdentity(username="other")},
+        {"called_ae_title": "ANOTHER"},
+    ],
+)
+def test_who_asks_otherwise_has_images_of_its_own(index, cache, lung, other):
+    """Archives show each caller what it may see."""
+    with Counting(index) as archive:
+        endpoint = endpoint_of(archive, image_cache=cache)
+        run(four_at_a_time(endpoint, lung[:3]))
+
+    uid = lung[0][1].series_instance_uid
+    sop_instance_uid = lung[1][2].sop_instance_uid
+    assert cache.series(endpoint.cache_owner, uid).has(sop_instance_uid)
+    owner = replace(endpoint, **other).cache_owner
+    assert not cache.series(owner, uid).has(sop_instance_uid)
 
 
 def test_cache_belongs_to_the_user_of_the_hub_alone(index, cache, lung):
