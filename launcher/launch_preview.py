@@ -32,6 +32,7 @@ from launcher.models import ArchiveOutcome, LaunchTemplate, Viewer
 from launcher.retrieval import Version
 from launcher.starting import Start
 from launcher.store import Answer, Collected
+from launcher.threads import release_connection
 
 # Somebody watches: give up earlier than a launch would.
 MAXIMUM_SECONDS: Final = 20.0
@@ -184,6 +185,7 @@ def _ask(criteria: LaunchCriteria, archives: Sequence[Archive]) -> Mapping[int, 
         archives=tuple(_plan(archive) for archive in archives),
         timeout=min(MAXIMUM_SECONDS, settings.VIEWERHUB_BUILD_TIMEOUT),
     )
+    release_connection()
     return {answer.archive_id: answer for answer in background.run(ask(plan))}
 
 

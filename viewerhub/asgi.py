@@ -1,7 +1,8 @@
 """ASGI entry point.
 
-What viewers ask for (manifests and images) may be awaited for a long time by many at
-once, so those requests get no thread of their own; Django gives one to every other.
+What viewers ask for (manifests and images), and what asks archives, may be awaited for a
+long time by many at once, so those requests get no thread of their own; Django gives one
+to every other.
 """
 
 import os
@@ -9,12 +10,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import django
+from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "viewerhub.settings")
 django.setup(set_prefix=False)
 
 from archives.models import image_cache  # noqa: E402
+from launcher.threads import release_connection  # noqa: E402
 
 # What a killed process left there.
 if (_cache := image_cache()) is not None:
@@ -25,6 +31,12 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 VIEWER_PATHS = ("/m/", "/gateway/")
+WAITING_PATHS = (
+    "/api/v1/studies",
+    "/manifest",
+    "/search/r/",
+    "/weasis-pacs-connector/manifest",
+)
 
 
 class ViewerHandler(ASGIHandler):
@@ -38,12 +50,47 @@ class ViewerHandler(ASGIHandler):
         await self.handle(scope, receive, send)
 
 
+class WaitingHandler(ViewerHandler):
+    """The same with middleware, for views that wait while archives are asked.
+
+    What middleware does takes that one thread for a moment; views do their own work by
+    ``launcher.threads.in_thread``.
+    """
+
+    # They know threads only, and what they do is for other requests.
+    left_out = frozenset(
+        (
+            "viewerhub.middleware.one_thread",
+            "whitenoise.middleware.WhiteNoiseMiddleware",
+        )
+    )
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        everything = settings.MIDDLEWARE
+        settings.MIDDLEWARE = [one for one in everything if one not in self.left_out]
+        try:
+            super().load_middleware(is_async)
+        finally:
+            settings.MIDDLEWARE = everything
+
+    async def _get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+        await sync_to_async(release_connection)()  # of the middleware
+        response: HttpResponseBase = await super()._get_response_async(request)  # type: ignore[misc]
+        return response
+
+
 _portal = ASGIHandler()
 _viewers = ViewerHandler()
+_waiting = WaitingHandler()
+
+
+def _handler(path: str) -> ASGIHandler:
+    if path.startswith(VIEWER_PATHS):
+        return _viewers
+    return _waiting if path.startswith(WAITING_PATHS) else _portal
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] != "http":  # no lifespan, no web sockets
         raise ValueError(f"ViewerHub serves HTTP only, not {scope['type']}.")
-    is_viewer = scope["path"].startswith(VIEWER_PATHS)
-    await (_viewers if is_viewer else _portal)(scope, receive, send)
+    await _handler(scope["path"])(scope, receive, send)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import iscoroutinefunction
+from typing import Any
 
 import structlog
 from allauth.mfa.utils import is_mfa_enabled
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.decorators import sync_and_async_middleware, sync_only_middleware
 from django.utils.deprecation import MiddlewareMixin
 from django_structlog.middlewares import RequestMiddleware
 from redis.exceptions import RedisError
@@ -35,12 +39,7 @@ class NotReadyMiddleware(MiddlewareMixin):
     """A page that says so where Redis can't be reached.
 
     It holds searches, what archives answered, and the rate limits of the login.
-
-    Being synchronous and the last, it also makes all middleware before it run in one
-    thread: Django would else change threads twice for each, which costs more than they do.
     """
-
-    async_capable = False
 
     def process_exception(
         self, request: HttpRequest, exception: Exception
@@ -51,21 +50,44 @@ class NotReadyMiddleware(MiddlewareMixin):
         return render(request, "503.html", status=503)
 
 
-def require_mfa(
-    get_response: Callable[[HttpRequest], HttpResponse],
-) -> Callable[[HttpRequest], HttpResponse]:
+@sync_and_async_middleware
+def require_mfa(get_response: Callable[[HttpRequest], Any]) -> Callable[..., Any]:
     """Staff set up a second factor before they can do anything else."""
+    if iscoroutinefunction(get_response):
+
+        async def async_middleware(request: HttpRequest) -> HttpResponse:
+            response: HttpResponse | None = await sync_to_async(_set_up)(request)
+            return response or await get_response(request)
+
+        return async_middleware
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        user = request.user
-        is_account_page = request.path_info.startswith(("/accounts/", "/static/"))
-        if (
-            isinstance(user, User)
-            and user.is_staff
-            and not is_account_page
-            and not is_mfa_enabled(user)
-        ):
-            return redirect("mfa_index")
-        return get_response(request)
+        return _set_up(request) or get_response(request)
 
     return middleware
+
+
+def _set_up(request: HttpRequest) -> HttpResponse | None:
+    """Where staff set up a second factor, if they have none and are elsewhere."""
+    user = request.user
+    is_account_page = request.path_info.startswith(("/accounts/", "/static/"))
+    if (
+        isinstance(user, User)
+        and user.is_staff
+        and not is_account_page
+        and not is_mfa_enabled(user)
+    ):
+        return redirect("mfa_index")
+    return None
+
+
+@sync_only_middleware
+def one_thread(
+    get_response: Callable[[HttpRequest], HttpResponse],
+) -> Callable[[HttpRequest], HttpResponse]:
+    """Makes all middleware before it run in the thread that the view gets.
+
+    Django would else change threads twice for each, which costs more than they do. The
+    requests of ``viewerhub.asgi.WaitingHandler`` do without: it would keep their threads.
+    """
+    return get_response

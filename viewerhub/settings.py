@@ -138,10 +138,11 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
-    "viewerhub.middleware.NotReadyMiddleware",  # last: see there
+    "viewerhub.middleware.NotReadyMiddleware",
 ]
 if env.bool("VIEWERHUB_REQUIRE_MFA", default=False):
     MIDDLEWARE.append("viewerhub.middleware.require_mfa")
+MIDDLEWARE.append("viewerhub.middleware.one_thread")  # last: see there
 
 ROOT_URLCONF = "viewerhub.urls"
 ASGI_APPLICATION = "viewerhub.asgi.application"

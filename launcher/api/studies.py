@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict
 
-from asgiref.sync import sync_to_async
-
 from archives.models import Archive
 from launcher.api.schemas import (
     FoundPatient,
@@ -21,6 +19,7 @@ from launcher.search import asking
 from launcher.search.asking import ArchiveAnswer
 from launcher.search.criteria import SearchCriteria
 from launcher.search.forms import StudySearchForm
+from launcher.threads import in_thread
 
 
 async def search_studies(filters: StudyFilters, caller: Caller) -> StudySearchResult:
@@ -28,7 +27,7 @@ async def search_studies(filters: StudyFilters, caller: Caller) -> StudySearchRe
 
     Raises ``CriteriaError`` for filters that can't be used or are too broad.
     """
-    criteria, archives = await sync_to_async(_check)(filters, caller)
+    criteria, archives = await in_thread(_check, filters, caller)
     queries = criteria.queries(filters.limit)
     answered = await asyncio.gather(
         *(asking.ask_archive(one, queries) for one in archives)

@@ -22,6 +22,7 @@ from launcher.launching.lookup import Lookup, find_now
 from launcher.launching.refusals import RefusedError
 from launcher.models import Launch
 from launcher.services import QueueUnavailableError, StartedLaunch, start_launch
+from launcher.threads import in_thread, release_connection
 
 _NOT_FOUND: Final = (
     "No archive has what was asked for. Compare the identifiers with those of the system "
@@ -41,12 +42,24 @@ def launch(request: LaunchRequest) -> StartedLaunch:
         # On the loop of the web process, where connections to the archives are kept. The
         # thread of a request waits for its view in any case, so that a view of its own
         # loop would only make every launch slower that asks nothing.
-        found = async_to_sync(find_now)(
-            judged.criteria.selection,
-            judged.archives,
-            until_found=judged.question == Question.WHETHER,
-        )
+        release_connection()
+        found = async_to_sync(_ask)(judged)
     return _start(judged, found)
+
+
+async def launch_waiting(request: LaunchRequest) -> StartedLaunch:
+    """The same for views that keep no thread while archives are asked."""
+    judged = await in_thread(_accept, request)
+    asks = judged.question != Question.NOTHING
+    return await in_thread(_start, judged, await _ask(judged) if asks else None)
+
+
+async def _ask(judged: Judged) -> Lookup:
+    return await find_now(
+        judged.criteria.selection,
+        judged.archives,
+        until_found=judged.question == Question.WHETHER,
+    )
 
 
 def _accept(request: LaunchRequest) -> Judged:

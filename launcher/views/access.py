@@ -8,6 +8,7 @@ from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from asgiref.sync import sync_to_async
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -31,10 +32,8 @@ def member_required(view: View) -> View:
         async def async_member_view(
             request: HttpRequest, *args: Any, **kwargs: Any
         ) -> HttpResponse:
-            user = await request.auser()
-            if not user.is_authenticated:
+            if not await sync_to_async(_is_member)(request):
                 return login_first(request)
-            request.user = user  # so that templates and forms need no query
             response: HttpResponse = await view(request, *args, **kwargs)
             return private(response)
 
@@ -48,6 +47,11 @@ def member_required(view: View) -> View:
         return private(response)
 
     return member_view
+
+
+def _is_member(request: HttpRequest) -> bool:
+    """Whether somebody has logged in; afterwards, ``request.user`` needs no query."""
+    return bool(request.user.is_authenticated)
 
 
 def private(response: Response) -> Response:

@@ -7,13 +7,13 @@ from dataclasses import replace
 from functools import partial
 from typing import cast
 
-from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_GET, require_http_methods
 
 from launcher.launching.judging import LaunchRequest, judge
-from launcher.launching.launch import launch
+from launcher.launching.launch import launch_waiting
+from launcher.threads import in_thread
 from launcher.views.access import login_first
 from launcher.views.launch_requests import read_request, waiting_request
 from launcher.views.manifests import XML, manifest_detail
@@ -27,9 +27,9 @@ async def manifest_url(request: HttpRequest) -> HttpResponseBase:
 
     HEAD stores nothing and asks no archive.
     """
-    asked = await sync_to_async(_read)(request)
+    asked = await in_thread(_read, request)
     if request.method == "HEAD":
-        await sync_to_async(judge)(asked)
+        await in_thread(judge, asked)
         return HttpResponse(content_type=XML)
     return await _manifest(request, asked)
 
@@ -38,7 +38,7 @@ async def manifest_url(request: HttpRequest) -> HttpResponseBase:
 @refusals_answered
 async def manifest_resume(request: HttpRequest, launch_id: str) -> HttpResponseBase:
     """The same for a link that was waiting for its user's login."""
-    asked = await sync_to_async(waiting_request)(request, launch_id)
+    asked = await in_thread(waiting_request, request, launch_id)
     if asked is None:
         return login_first(request)
     return await _manifest(request, replace(asked, needs_manifest=True))
@@ -46,7 +46,7 @@ async def manifest_resume(request: HttpRequest, launch_id: str) -> HttpResponseB
 
 async def _manifest(request: HttpRequest, asked: LaunchRequest) -> HttpResponseBase:
     names = {name for name, _ in asked.parameters}
-    started = await sync_to_async(launch)(asked)
+    started = await launch_waiting(asked)
     if "url" in names:
         return HttpResponse(started.manifest_url, content_type="text/plain")
     token = started.manifest_url.rpartition("/")[2]

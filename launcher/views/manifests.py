@@ -29,6 +29,7 @@ from launcher.middleware import POLICY
 from launcher.models import ArchiveOutcome, Launch
 from launcher.retrieval import Version
 from launcher.store import Collected
+from launcher.threads import release_connection
 from launcher.waiting import until_done
 
 XML: Final = "text/xml; charset=utf-8"
@@ -102,6 +103,7 @@ def _whole(request: HttpRequest, reader: Reader, root: bytes) -> HttpResponse:
 async def _when_ready(found: Delivery, reader: Reader) -> AsyncIterator[bytes]:
     # Weasis wants four bytes at least at its first read.
     yield b"   \n" if reader.reads_json else DECLARATION
+    await sync_to_async(release_connection)()
     try:
         async for _ in until_done(
             found.build_id,

@@ -8,7 +8,6 @@ from inspect import iscoroutinefunction
 from typing import Any, Final
 
 import structlog
-from asgiref.sync import sync_to_async
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -25,6 +24,7 @@ from launcher.launching.pending_launches import PendingLaunch
 from launcher.launching.refusals import RefusedError, UnknownCallerError
 from launcher.problems import problem_response
 from launcher.services import QueueUnavailableError
+from launcher.threads import in_thread
 from launcher.views.access import private
 
 logger = structlog.get_logger(__name__)
@@ -61,7 +61,7 @@ def refusals_answered(view: View, *, resume: str = "launcher:launch_resume") -> 
             try:
                 response = await view(request, *args, **kwargs)
             except Exception as error:
-                response = await sync_to_async(_answer)(request, error, resume, kwargs)
+                response = await in_thread(_answer, request, error, resume, kwargs)
             return private(response)
 
         return async_answering

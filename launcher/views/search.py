@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.validators import slug_re
@@ -22,6 +21,7 @@ from launcher.search import store as search_store
 from launcher.search.asking import ArchiveAnswer
 from launcher.search.forms import StudySearchForm
 from launcher.search.store import StoredSearch
+from launcher.threads import in_thread
 from launcher.views.access import member_required
 from launcher.views.search_page import (
     Chip,
@@ -38,8 +38,6 @@ from launcher.views.search_page import (
 PENDING_SEARCH = "pending_search"
 OTHER_STUDIES_LIMIT = 50
 VISITORS_ARCHIVES = 100
-
-arender = sync_to_async(render)
 
 
 @member_required
@@ -97,9 +95,9 @@ async def search_results(request: HttpRequest, search_id: str) -> HttpResponse:
     """
     scope = await load_scope(request, search_id)
     if scope is None:
-        return await sync_to_async(_expired)(request)
-    answers = await sync_to_async(search_store.answers)(
-        scope.search, scope.slugs, fresh=True
+        return await in_thread(_expired, request)
+    answers = await in_thread(
+        search_store.answers, scope.search, scope.slugs, fresh=True
     )
     if "wait" in request.GET:
         missing = [one for one in scope.archives if one.slug not in answers]
@@ -111,7 +109,7 @@ async def search_results(request: HttpRequest, search_id: str) -> HttpResponse:
         context = results_context(request, scope, answers)
         return render(request, "launcher/search.html", context)
 
-    return await sync_to_async(page)()
+    return await in_thread(page)
 
 
 @member_required
@@ -126,8 +124,10 @@ async def search_archive(
     scope = await load_scope(request, search_id)
     archive = scope.archive(slug) if scope else None
     if scope is None or archive is None:
-        return await arender(request, "launcher/_chip_ended.html", {"slug": slug})
-    known = await sync_to_async(search_store.answers)(scope.search, [slug], fresh=True)
+        return await in_thread(
+            render, request, "launcher/_chip_ended.html", {"slug": slug}
+        )
+    known = await in_thread(search_store.answers, scope.search, [slug], fresh=True)
     answer = known.get(slug)
     if answer is None or "again" in request.GET:
         answer = await _ask(scope.search, archive)
@@ -143,7 +143,7 @@ async def search_archive(
         }
         return render(request, "launcher/_chip.html", context)
 
-    return await sync_to_async(chip)()
+    return await in_thread(chip)
 
 
 @member_required
@@ -151,24 +151,28 @@ async def search_archive(
 async def search_study(request: HttpRequest, search_id: str, key: str) -> HttpResponse:
     """The series of a study, and how many more studies its patient has there."""
     scope = await load_scope(request, search_id)
-    row = await sync_to_async(scope.row)(key) if scope else None
+    row = await in_thread(scope.row, key) if scope else None
     if scope is None or row is None:
-        return await sync_to_async(_expired)(request)
+        return await in_thread(_expired, request)
     series, other_studies, message = await _details(scope.search, row)
-    context = {
-        "series": series,
-        "other_studies": other_studies,
-        "message": message,
-        "row": row,
-        **await sync_to_async(table_context)(scope, [row]),
-    }
-    name = "_series.html" if request.htmx else "study_detail.html"  # type: ignore[attr-defined]
-    return await arender(request, f"launcher/{name}", context)
+
+    def page() -> HttpResponse:
+        context = {
+            "series": series,
+            "other_studies": other_studies,
+            "message": message,
+            "row": row,
+            **table_context(scope, [row]),
+        }
+        name = "_series.html" if request.htmx else "study_detail.html"  # type: ignore[attr-defined]
+        return render(request, f"launcher/{name}", context)
+
+    return await in_thread(page)
 
 
 async def load_scope(request: HttpRequest, search_id: str) -> SearchScope | None:
     """The user's search; ``None`` if it has expired, or is not theirs."""
-    return await sync_to_async(_load)(request, search_id)
+    return await in_thread(_load, request, search_id)
 
 
 def _load(request: HttpRequest, search_id: str) -> SearchScope | None:
@@ -189,7 +193,7 @@ def _expired(request: HttpRequest) -> HttpResponse:
 async def _ask(stored: StoredSearch, archive: Archive) -> ArchiveAnswer:
     queries = stored.criteria.queries(settings.VIEWERHUB_SEARCH_LIMIT)
     answer = await asking.ask_archive(archive, queries)
-    await sync_to_async(search_store.save_answer)(stored, archive.slug, answer)
+    await in_thread(search_store.save_answer, stored, archive.slug, answer)
     return answer
 
 
@@ -208,9 +212,7 @@ async def _details(
             message = message or str(error)
             continue
         if series:
-            await sync_to_async(search_store.save_series)(
-                stored, archive.slug, uid, series
-            )
+            await in_thread(search_store.save_series, stored, archive.slug, uid, series)
             return series, await others, ""
         others.cancel()
         message = message or _("%(archive)s lists no series of this study.") % {

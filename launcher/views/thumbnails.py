@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
@@ -17,6 +16,7 @@ from launcher.gateway.pictures import picture_of_series
 from launcher.manifest.ordering import instance_order
 from launcher.search import store as search_store
 from launcher.search.store import ShownSeries
+from launcher.threads import in_thread
 from launcher.views.access import member_required
 from launcher.views.search import load_scope
 
@@ -44,8 +44,8 @@ async def series_thumbnail(
     scope = await load_scope(request, search_id)
     shown = archive = None
     if scope is not None:
-        shown = await sync_to_async(search_store.shown_series)(
-            scope.search, study_key, series_key
+        shown = await in_thread(
+            search_store.shown_series, scope.search, study_key, series_key
         )
         archive = scope.archive(shown.slug) if shown else None
     if shown is None or archive is None:
