@@ -17,6 +17,7 @@ from django.conf import settings
 from archives.entities import Selection, Study
 from archives.models import Archive
 from launcher import manifest, template_lines
+from launcher.direct_images import sends_as_stored
 from launcher.hub_addresses import dicomweb_url as dicomweb_url
 from launcher.manifest import ArcQuery, Form, Message, Severity
 from launcher.models import ArchiveOutcome, Build, Launch, LaunchTemplate
@@ -232,13 +233,14 @@ def arc_query(
     """Where the images come from and how, without any study yet."""
     template = delivery.template
     chosen = choose(archive, template, version)
+    is_as_stored = sends_as_stored(archive, template)
     query = ArcQuery(
         arc_id=archive.slug,
         base_url=gateway_url(archive, chosen.form),
         form=chosen.form,
         http_tags=(("Authorization", f"Bearer {delivery.image_token}"),),
-        transfer_syntax=template.transfer_syntax,
-        compression_rate=template.compression_rate,
+        transfer_syntax="" if is_as_stored else template.transfer_syntax,
+        compression_rate=None if is_as_stored else template.compression_rate,
         override_tags=",".join(template_lines.tags_of(template.override_tags)),
     )
     if not chosen.is_direct:

@@ -37,3 +37,15 @@ def why_not_direct(archive: Archive, template: LaunchTemplate) -> str:
     if any(map(_NOT_IN_URI.search, addresses)):
         return "its address has characters that Weasis can't read"
     return ""
+
+
+def sends_as_stored(archive: Archive, template: LaunchTemplate) -> bool:
+    """Whether its images come as they are stored, in whatever transfer syntax that is.
+
+    The one of the template is asked for by WADO-URI, and passed on to archives that may
+    have it: neither files of the hub nor those that come by DIMSE are ever transcoded.
+    """
+    has_dimse_alone = archive.protocol == Archive.Protocol.DIMSE
+    return template.retrieval == template.Retrieval.FILES or (
+        has_dimse_alone and not archive.wado_uri_url
+    )

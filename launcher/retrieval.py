@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from archives.models import Archive
-from launcher.direct_images import why_not_direct
+from launcher.direct_images import sends_as_stored, why_not_direct
 from launcher.manifest import Form
 from launcher.models import LaunchTemplate
 
@@ -72,7 +72,7 @@ def _from_hub_by_wado_uri(
 ) -> Retrieval:
     why = f"The images of {archive.name} go through the hub, by WADO-URI: {reason}."
     if template.transfer_syntax:
-        if archive.protocol == Archive.Protocol.DIMSE and not archive.wado_uri_url:
+        if sends_as_stored(archive, template):
             why += " The archive sends them as they are stored, in no other transfer syntax."
         else:
             why += " Those it can't send in the transfer syntax are as they are stored."

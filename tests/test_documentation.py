@@ -217,6 +217,7 @@ IID = {
     "diagnosticQuality=true": [
         "test_diagnostic_quality_is_what_the_archive_has",
         "test_diagnostic_quality_of_a_template_with_loss_is_406",
+        "test_diagnostic_quality_is_kept_where_images_come_as_they_are_stored",
     ],
     "keyImagesOnly=true": ["test_wish_that_can_not_be_met_is_406"],
     "diagnosticQuality or keyImagesOnly neither": [

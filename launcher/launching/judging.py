@@ -26,6 +26,7 @@ from launcher.criteria import (
     Problem,
     read,
 )
+from launcher.direct_images import sends_as_stored
 from launcher.iid import IidRequest, UnsatisfiableError
 from launcher.launching import routing
 from launcher.launching.authors import Parameters, author_of, decrypted
@@ -265,12 +266,6 @@ def _with_template(judged: Judged, route: Route, findings: Findings) -> Judged:
     archives, criteria = judged.archives, judged.criteria
     with findings.checking():
         template.check_extras(criteria.extras)
-    if judged.iid and judged.iid.needs_diagnostic_quality:
-        with findings.checking():
-            iid.check_quality(
-                transfer_syntax=template.transfer_syntax,
-                compression_rate=template.compression_rate,
-            )
     if is_readable:
         with findings.checking():
             archives = _of_template(judged, template)
@@ -278,6 +273,9 @@ def _with_template(judged: Judged, route: Route, findings: Findings) -> Judged:
                 _check_viewer(template.viewer, archives)
         with findings.checking():
             criteria = _final_reading(judged, template)
+    if judged.iid and judged.iid.needs_diagnostic_quality:
+        with findings.checking():
+            _check_quality(template, archives)
     findings.raise_all()
     return replace(
         judged,
@@ -307,3 +305,12 @@ def _of_template(judged: Judged, template: LaunchTemplate) -> tuple[Archive, ...
     archives_allowing(usable, kinds_of(judged.criteria.selection))
     message = "None of the template's archives may be used for this launch."
     raise CriteriaError([Problem(field="archive", message=message)])
+
+
+def _check_quality(template: LaunchTemplate, archives: Sequence[Archive]) -> None:
+    """Raises ``UnsatisfiableError`` if an archive may send images with a loss."""
+    if not all(sends_as_stored(archive, template) for archive in archives):
+        iid.check_quality(
+            transfer_syntax=template.transfer_syntax,
+            compression_rate=template.compression_rate,
+        )

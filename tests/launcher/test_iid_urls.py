@@ -10,7 +10,7 @@ from django.test import Client
 
 from archives.embedded import EmbeddedArchive
 from launcher.models import Build, Launch, LaunchTemplate, Viewer
-from tests.factories import make_dimse_archive
+from tests.factories import DEAD_PORT, make_dicomweb_archive, make_dimse_archive
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -313,12 +313,18 @@ def test_diagnostic_quality_is_what_the_archive_has(client):
     assert response.status_code == 302
 
 
-@pytest.mark.usefixtures("archive")
-def test_diagnostic_quality_of_a_template_with_loss_is_406(client):
+def small(**values):
+    """A template with lossy images, and the wish to open a study by it."""
     LaunchTemplate.objects.create(
-        name="Small", slug="small", transfer_syntax="1.2.840.10008.1.2.4.50"
+        name="Small", slug="small", transfer_syntax="1.2.840.10008.1.2.4.50", **values
     )
-    wish = {"requestType": "STUDY", "studyUID": CT_SMALL, "template": "small"}
+    return {"requestType": "STUDY", "studyUID": CT_SMALL, "template": "small"}
+
+
+@pytest.mark.parametrize("images", ["direct", "gateway"])
+def test_diagnostic_quality_of_a_template_with_loss_is_406(client, images):
+    make_dicomweb_archive(f"http://127.0.0.1:{DEAD_PORT}/rs", images=images)
+    wish = small()
 
     refused = invoke(client, **wish, diagnosticQuality="true")
     opened = invoke(client, **wish, diagnosticQuality="false")
@@ -326,6 +332,20 @@ def test_diagnostic_quality_of_a_template_with_loss_is_406(client):
     assert refused.status_code == 406
     assert fields_of(refused) == ["diagnosticQuality"]
     assert opened.status_code == 302
+
+
+@pytest.mark.parametrize("has_dicomweb", [False, True])
+def test_diagnostic_quality_is_kept_where_images_come_as_they_are_stored(
+    client, archive, has_dicomweb
+):
+    """Files of the hub, and what comes by DIMSE, are never transcoded."""
+    if has_dicomweb:
+        make_dicomweb_archive(f"http://127.0.0.1:{DEAD_PORT}/rs", images="direct")
+    wish = small(retrieval="files" if has_dicomweb else "auto")
+
+    response = invoke(client, **wish, diagnosticQuality="true")
+
+    assert response.status_code == 302
 
 
 @pytest.mark.usefixtures("archive")

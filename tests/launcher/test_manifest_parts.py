@@ -302,6 +302,21 @@ def test_settings_for_direct_images_never_reach_the_hub():
     assert tag.get("value") != "Bearer site"
 
 
+@pytest.mark.parametrize("is_dicomweb", [False, True])
+def test_transfer_syntax_is_asked_for_where_it_may_be_had(is_dicomweb):
+    archive = make_dimse_archive()
+    if is_dicomweb:
+        archive = make_dicomweb_archive("https://pacs.example.org/rs")
+    template = LaunchTemplate.objects.create(
+        name="T", slug="t", transfer_syntax="1.2.840.10008.1.2.4.50"
+    )
+    started = answered(archive, *STUDIES, selection=Selection(), template=template)
+
+    series = read(fetch(started)[1]).find(".//{*}Series")
+
+    assert ("WadoTransferSyntaxUID" in series.attrib) is is_dicomweb
+
+
 def test_series_of_which_instances_were_named_are_listed():
     archive = make_dicomweb_archive("https://a.example/rs", images="direct")
     template = LaunchTemplate.objects.create(
