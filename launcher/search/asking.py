@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final, Protocol
 
+import structlog
+
 from archives.clients import Endpoint, open_client
 from archives.entities import (
     Patient,
@@ -20,6 +22,8 @@ from archives.entities import (
 )
 from archives.errors import ArchiveError, ArchiveRefusedError, ArchiveUnavailableError
 from launcher.search.criteria import satisfies, spellings
+
+logger = structlog.get_logger(__name__)
 
 # Seconds the search page waits for one archive.
 DEADLINE: Final = 15.0
@@ -86,7 +90,7 @@ async def ask_archive(archive: Asked, queries: Sequence[StudyQuery]) -> ArchiveA
 async def ask(
     endpoint: Endpoint, queries: Sequence[StudyQuery], *, deadline: float = DEADLINE
 ) -> ArchiveAnswer:
-    """What satisfies one of the queries, all asked at once; raises no ``ArchiveError``."""
+    """What satisfies one of the queries, all asked at once; never raises."""
     asked, started = datetime.now(UTC), time.monotonic()
     matches: list[list[StudyMatches]] = []
     state, message = AnswerState.ANSWERED, ""
@@ -101,6 +105,8 @@ async def ask(
         )
     except ArchiveError as error:
         state, message = _state_of(error), str(error)
+    except Exception:  # one archive must not take the others' studies with it
+        state, message = AnswerState.FAILED, _fault(endpoint)
     studies = _satisfying(queries, matches)
     answers = [answer for row in matches for answer in row]
     return ArchiveAnswer(
@@ -130,6 +136,15 @@ async def _find(
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [[task.result() for task in row] for row in tasks]
+
+
+def _fault(endpoint: Endpoint) -> str:
+    """Log the exception that is being handled; what to tell about it."""
+    logger.exception("archive_client_failed", archive=endpoint.name)
+    return (
+        f"{endpoint.name} could not be asked because of an error in the hub. Tell your "
+        "administrator the time of this search."
+    )
 
 
 def _state_of(error: ArchiveError) -> AnswerState:
@@ -170,6 +185,10 @@ async def series_of(
             f"{endpoint.name} did not list the series within {deadline:g} seconds. "
             "Try again."
         ) from error
+    except ArchiveError:
+        raise
+    except Exception as error:
+        raise ArchiveError(_fault(endpoint)) from error
     return tuple(
         sorted(
             found,

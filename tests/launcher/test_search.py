@@ -8,7 +8,11 @@ from hypothesis import strategies as st
 from archives.clients import DimseEndpoint, Endpoint
 from archives.embedded import EmbeddedArchive
 from archives.entities import Patient, Study, StudyQuery
-from archives.errors import ArchiveRefusedError, ArchiveUnavailableError
+from archives.errors import (
+    ArchiveError,
+    ArchiveRefusedError,
+    ArchiveUnavailableError,
+)
 from launcher.search.asking import (
     AnswerState,
     ArchiveAnswer,
@@ -146,6 +150,20 @@ def test_silent_archive_is_given_up_and_told_so(files):
 
     assert answer.state == AnswerState.UNAVAILABLE
     assert answer.message.startswith("Main PACS did not answer within 0.3 seconds.")
+
+
+def test_fault_of_the_hub_is_a_failed_answer(archive, caplog):
+    impossible = endpoint_of(archive, outgoing=None)
+
+    answer = asyncio.run(ask(impossible, [StudyQuery(patient_id="DEMO-1")]))
+
+    assert answer.state == AnswerState.FAILED
+    assert (
+        "Main PACS could not be asked because of an error in the hub" in answer.message
+    )
+    assert "archive_client_failed" in caplog.text
+    with pytest.raises(ArchiveError, match="error in the hub"):
+        asyncio.run(series_of(impossible, "1.2.3"))
 
 
 def test_messages_hold_nothing_that_was_searched(files):
