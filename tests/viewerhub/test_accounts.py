@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from allauth.mfa.totp.internal.auth import TOTP
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
-from django.test import Client, modify_settings
+from django.test import AsyncRequestFactory, Client
 
 from tests.valkey import RedisServer
+from tests.viewerhub.test_settings import read
+from viewerhub.asgi import WaitingHandler
 
 pytestmark = pytest.mark.django_db
 
@@ -32,24 +38,52 @@ def test_admin_login_is_the_portal_login(client: Client) -> None:
     assert response["Location"].startswith("/accounts/login/")
 
 
+@pytest.fixture
+def with_second_factor(settings: Any) -> None:
+    """The middleware of a hub that was started with ``VIEWERHUB_REQUIRE_MFA``."""
+    values = read("MIDDLEWARE", VIEWERHUB_REQUIRE_MFA="true")
+    settings.MIDDLEWARE = values["MIDDLEWARE"]
+
+
+@pytest.mark.parametrize("path", ["/", "/admin/", "/launches/", "/search/r/x/"])
 def test_staff_without_second_factor_is_sent_to_set_one_up(
-    client: Client, admin: User
+    client: Client, admin: User, with_second_factor: None, path: str
 ) -> None:
-    with modify_settings(MIDDLEWARE={"append": "viewerhub.middleware.require_mfa"}):
-        response = client.get("/admin/")
-        account = client.get("/accounts/2fa/")
+    response = client.get(path)
 
     assert (response.status_code, response["Location"]) == (302, "/accounts/2fa/")
-    assert account.status_code == 200
+    assert client.get("/accounts/2fa/").status_code == 200
 
 
-def test_users_without_staff_rights_need_no_second_factor(client: Client) -> None:
+def test_staff_with_second_factor_goes_on(
+    client: Client, admin: User, with_second_factor: None
+) -> None:
+    TOTP.activate(admin, "a secret of the test")
+
+    assert client.get("/admin/").status_code == 200
+
+
+def test_users_without_staff_rights_need_no_second_factor(
+    client: Client, with_second_factor: None
+) -> None:
     client.force_login(User.objects.create_user("alice"))
 
-    with modify_settings(MIDDLEWARE={"append": "viewerhub.middleware.require_mfa"}):
-        response = client.get("/livez")
+    assert client.get("/").status_code == 200
 
-    assert response.status_code == 200
+
+@pytest.mark.django_db(transaction=True)
+def test_pages_that_wait_want_the_second_factor_too(
+    admin: User, client: Client, with_second_factor: None
+) -> None:
+    """Their middleware is another."""
+    handler = WaitingHandler()
+    handler.load_middleware(is_async=True)
+    request = AsyncRequestFactory().get("/search/r/x/")
+    request.COOKIES.update({key: one.value for key, one in client.cookies.items()})
+
+    response = async_to_sync(handler.get_response_async)(request)
+
+    assert (response.status_code, response["Location"]) == (302, "/accounts/2fa/")
 
 
 def test_staff_needs_no_second_factor_unless_it_is_required(
