@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,14 +21,23 @@ COMMAND = [sys.executable, "manage.py", "demo"]
 def environment(folder: Path, **more: str) -> dict[str, str]:
     ours = ("VIEWERHUB_", "DJANGO_", "DATABASE_URL", "SECRET_KEY")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
-    return kept | {"VIEWERHUB_DATA_DIR": str(folder), "VIEWERHUB_DEMO_PORT": "0"} | more
+    return {
+        **kept,
+        "VIEWERHUB_DATA_DIR": str(folder),
+        "VIEWERHUB_DEMO_PORT": "0",
+        "VIEWERHUB_DEMO_SECONDS": "180",  # the machine is busy with other tests
+        **more,
+    }
 
 
 @dataclass
 class Demo:
+    """``seconds`` is how long it took until it said that it was ready."""
+
     process: subprocess.Popen[str]
     port: int
     welcome: str
+    seconds: float
 
     def get(self, path: str) -> tuple[int, str, str]:
         return self.ask("GET", path)
@@ -66,6 +76,7 @@ class Demo:
 
 @contextmanager
 def running_demo(variables: Mapping[str, str]) -> Iterator[Demo]:
+    started = time.monotonic()
     with subprocess.Popen(
         COMMAND,
         cwd=ROOT,
@@ -75,14 +86,14 @@ def running_demo(variables: Mapping[str, str]) -> Iterator[Demo]:
         text=True,
     ) as process:
         try:
-            yield _welcomed(process)
+            yield _welcomed(process, started)
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
                 process.wait(60)
 
 
-def _welcomed(process: subprocess.Popen[str]) -> Demo:
+def _welcomed(process: subprocess.Popen[str], started: float) -> Demo:
     assert process.stdout is not None
     welcome = ""
     for line in process.stdout:
@@ -93,4 +104,5 @@ def _welcomed(process: subprocess.Popen[str]) -> Demo:
         r"^ViewerHub is ready at http://127\.0\.0\.1:(\d+)$", welcome, re.M
     )
     assert found, welcome
-    return Demo(process, int(found[1]), welcome)
+    seconds = time.monotonic() - started
+    return Demo(process, int(found[1]), welcome, seconds)

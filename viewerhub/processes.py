@@ -20,6 +20,17 @@ class ProcessError(Exception):
     """A child ended by itself, or never got ready; the message says where to look."""
 
 
+class NotReadyError(ProcessError):
+    """Time was over before the children were ready."""
+
+    def __init__(self, seconds: float, log_directory: Path) -> None:
+        self.log_directory = log_directory
+        super().__init__(
+            f"Not ready after {seconds:g} seconds. What the processes wrote is in "
+            f"{log_directory}."
+        )
+
+
 class Children:
     """Starts programs, watches them, and ends all of them when the block is left.
 
@@ -83,15 +94,13 @@ class Children:
                 )
 
     def wait_until(self, ready: Callable[[], bool], *, seconds: float) -> None:
-        """Raises ``ProcessError`` if a child ends or time is over before ``ready``."""
+        """Raises ``ProcessError`` if a child ends before it is ``ready``, and
+        ``NotReadyError`` if the time is over."""
         deadline = time.monotonic() + seconds
         while not ready():
             self.check()
             if time.monotonic() > deadline:
-                raise ProcessError(
-                    f"Not ready after {seconds:g} seconds. What the processes wrote is "
-                    f"in {self._log_directory}."
-                )
+                raise NotReadyError(seconds, self._log_directory)
             time.sleep(0.05)
 
     def watch(self) -> None:

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -35,7 +35,14 @@ def demo(folder: Path) -> Iterator[Demo]:
     assert all_gone(children)
 
 
-def test_demo_launches_and_lists_the_images(demo: Demo) -> None:
+def test_demo_launches_and_lists_the_images(
+    demo: Demo,
+    capsys: pytest.CaptureFixture[str],
+    record_property: Callable[[str, object], None],
+) -> None:
+    record_property("seconds until ready", demo.seconds)
+    with capsys.disabled():
+        print(f"\nThe demo was ready after {demo.seconds:.1f} seconds.")
     status, location, _ = demo.get("/weasis?patientID=1CT1")
     assert status == 302
     manifest = re.search(r"%2Fm%2F([\w-]{43})%22", location)
@@ -97,6 +104,20 @@ def test_demo_says_that_its_port_is_taken(demo: Demo, tmp_path: Path) -> None:
     assert second.returncode == 1
     assert f"Port {demo.port}" in second.stderr
     assert "VIEWERHUB_DEMO_PORT" in second.stderr
+
+
+def test_demo_that_is_not_ready_in_time_says_so_and_ends(tmp_path: Path) -> None:
+    variables = environment(tmp_path, VIEWERHUB_DEMO_SECONDS="0")
+
+    late = subprocess.run(
+        COMMAND, cwd=ROOT, env=variables, capture_output=True, text=True, check=False
+    )
+
+    assert late.returncode == 1
+    assert "The demo was not ready after 0 seconds." in late.stderr
+    assert "VIEWERHUB_DEMO_SECONDS=120" in late.stderr
+    assert str(tmp_path / "log") in late.stderr
+    assert not (tmp_path / "redis.url").exists()
 
 
 def test_demo_is_killed_with_all_processes_and_starts_again(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -27,11 +28,11 @@ from archives.embedded import EmbeddedArchive
 from archives.models import Archive
 from launcher.models import ApiClient
 from viewerhub.env import env, generated_secret
-from viewerhub.processes import Children, ProcessError
+from viewerhub.processes import Children, NotReadyError, ProcessError
 
 HOST = "127.0.0.1"
 USERNAME = "admin"
-READY_WITHIN = 60.0  # seconds; it takes a few, but the machine may be busy
+READY_WITHIN = 30.0  # seconds from its start; it takes a few
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # Nothing on disk, and a password, because all users of the machine reach loopback.
@@ -69,14 +70,14 @@ class Command(BaseCommand):
         _interrupt_on_signals()
         try:
             with _only_demo_in(folder), ExitStack() as stack:
-                self._run(folder, _web_port(), stack)
+                self._run(folder, _web_port(), _Limit(), stack)
         except KeyboardInterrupt:
             with suppress(BrokenPipeError):  # Ctrl-C ends a pipe's other end, too
                 self.stderr.write("\nViewerHub has stopped.")
         except ProcessError as error:
             raise CommandError(str(error)) from error
 
-    def _run(self, folder: Path, port: int, stack: ExitStack) -> None:
+    def _run(self, folder: Path, port: int, limit: _Limit, stack: ExitStack) -> None:
         url = f"http://{HOST}:{port}"
         environment = {
             "VIEWERHUB_PUBLIC_URL": url,
@@ -86,21 +87,39 @@ class Command(BaseCommand):
         }
         children = Children(settings.BASE_DIR, folder / "log", environment)
         stack.enter_context(children)
-        redis_url = stack.enter_context(_redis(children, folder))
+        redis_url = stack.enter_context(_redis(children, folder, limit))
         children.environment["VIEWERHUB_REDIS_URL"] = redis_url
         call_command("migrate", verbosity=0, interactive=False)
         _start_hub(children, port)
         _register(stack.enter_context(EmbeddedArchive()))
         login, key = _login(folder), _api_key()
         connections.close_all()
-        children.wait_until(
-            lambda: _web_answers(port) and _worker_answers(redis_url),
-            seconds=READY_WITHIN,
-        )
+        limit.wait(children, lambda: _web_answers(port) and _worker_answers(redis_url))
         logs = os.path.relpath(folder / "log")
         self.stdout.write(WELCOME.format(url=url, login=login, key=key, logs=logs))
         self.stdout.flush()
         children.watch()
+
+
+class _Limit:
+    """By when the demo has to be ready; begins now."""
+
+    def __init__(self) -> None:
+        self._seconds = env.float("VIEWERHUB_DEMO_SECONDS", default=READY_WITHIN)
+        self._end = time.monotonic() + self._seconds
+
+    def wait(self, children: Children, ready: Callable[[], bool]) -> None:
+        """Raises ``ProcessError`` if a child ends, or the time is over before."""
+        remaining = max(0.0, self._end - time.monotonic())
+        try:
+            children.wait_until(ready, seconds=remaining)
+        except NotReadyError as error:
+            raise ProcessError(
+                f"The demo was not ready after {self._seconds:g} seconds. The machine may "
+                "be too busy: start it again, or give it more time, for example with "
+                "VIEWERHUB_DEMO_SECONDS=120. What its parts wrote is in "
+                f"{error.log_directory}."
+            ) from error
 
 
 def _interrupt_on_signals() -> None:
@@ -152,7 +171,7 @@ def _bindable(port: int = 0) -> int:
 
 
 @contextmanager
-def _redis(children: Children, folder: Path) -> Iterator[str]:
+def _redis(children: Children, folder: Path, limit: _Limit) -> Iterator[str]:
     """The address of the server that was given, or of the one that comes with us.
 
     The latter's is left in the data directory, for other ``manage.py`` commands.
@@ -167,7 +186,7 @@ def _redis(children: Children, folder: Path) -> Iterator[str]:
     url = f"redis://:{password}@{HOST}:{port}/0"
     configuration = VALKEY.format(port=port, password=password)
     children.start("redis", [str(get_binary_path()), "-"], stdin=configuration)
-    children.wait_until(lambda: _redis_answers(url), seconds=READY_WITHIN)
+    limit.wait(children, lambda: _redis_answers(url))
     address = folder / "redis.url"
     address.touch(mode=0o600)
     address.write_text(url)
