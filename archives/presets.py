@@ -33,8 +33,9 @@ class Preset:
     ``url``, ``wado_uri_url`` and ``oauth2_url`` (that of its token server) show the shape
     of its addresses. ``scope`` is what its tokens are asked for. ``enter`` says in one
     line what goes where, ``enter_dimse`` the same for DIMSE; ``notes`` are what else to
-    know. ``launch_modes`` are the ways Weasis can take, the best first: all but
-    ``GATEWAY`` need an archive that asks workstations for no password.
+    know. ``launch_modes`` are the ways Weasis can take, in the order in which automatic
+    settings try them: all but ``GATEWAY`` need an archive that asks workstations for no
+    password, and ``WADO_URI`` one whose address for it is entered.
     ``query_extension`` is added to each query of ``$dicom:rs``; ``repeats_parameters``
     means that the archive wants one ``includefield`` for each attribute.
     """
@@ -308,7 +309,7 @@ _TABLE: Final = (
         wado_uri_url="https://pacs.example.org/wado",
         enter="The address is the part before /studies.",
         notes=("The hub learns by itself how the archive pages and what it refuses.",),
-        launch_modes=(LaunchMode.WADO_RS, LaunchMode.WADO_URI, LaunchMode.DICOM_RS),
+        launch_modes=(LaunchMode.WADO_URI, LaunchMode.WADO_RS, LaunchMode.DICOM_RS),
     ),
     Preset(
         slug="dimse",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from archives.models import Archive
+from archives.presets import LaunchMode
 from launcher.direct_images import sends_as_stored, why_not_direct
 from launcher.manifest import Form
 from launcher.models import LaunchTemplate
@@ -85,7 +86,8 @@ def _direct(
     wanted = template.retrieval
     problem = _why_not_wado_rs(archive, template, version)
     has_wado_uri = bool(archive.wado_uri_url)
-    if wanted in _WADO_RS or (wanted == _WANTED.AUTO and not has_wado_uri):
+    is_wado_rs_first = not has_wado_uri or _prefers_wado_rs(archive)
+    if wanted in _WADO_RS or (wanted == _WANTED.AUTO and is_wado_rs_first):
         if not problem:
             return _by_wado_rs(archive, wanted, version, is_direct=True)
         reason = problem
@@ -98,6 +100,13 @@ def _direct(
         return Retrieval(form=Form.WADO_URI, is_direct=True, why=why)
     missing = "the archive has no WADO-URI address of its own"
     return _from_hub_by_wado_uri(archive, template, f"{reason}, and {missing}")
+
+
+def _prefers_wado_rs(archive: Archive) -> bool:
+    """Whether it comes before WADO-URI among the ways that the product has."""
+    direct = (LaunchMode.WADO_URI, LaunchMode.WADO_RS)
+    ways = [mode for mode in archive.product.launch_modes if mode in direct]
+    return ways[:1] == [LaunchMode.WADO_RS]
 
 
 def _why_not_wado_rs(
@@ -128,6 +137,8 @@ def _by_wado_rs(
     if form == Form.WADO_RS:
         if wanted == _WANTED.AUTO:
             reason = "the archive has no WADO-URI address"
+            if archive.wado_uri_url:
+                reason = f"{archive.product.name} is asked like this first"
         why = f"{start}image by image: {reason}."
     elif version is not None and version >= WADO_RS_SERIES_SINCE:
         why = f"{start}whole {parts} at a time: {reason}."

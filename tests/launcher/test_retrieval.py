@@ -3,6 +3,7 @@
 import pytest
 
 from archives.models import Archive
+from archives.presets import PRESETS
 from launcher.manifest import Form
 from launcher.models import LaunchTemplate
 from launcher.retrieval import choose, retrieval_of
@@ -97,6 +98,19 @@ def test_direct_images_come_as_the_version_can_fetch_them(
     found = [decide(archive, version, retrieval=retrieval) for version in VERSIONS]
 
     assert found == expected
+
+
+@pytest.mark.parametrize("product", [slug for slug in PRESETS if slug != "dimse"])
+def test_automatic_is_the_first_way_of_the_product(product):
+    archive = dicomweb(wado_uri_url=WADO, preset=product)
+    modes = PRESETS[product].launch_modes
+    ways = [mode for mode in modes if mode in ("wado_uri", "wado_rs")]
+
+    form, place = decide(archive, V4_7_2)
+
+    assert (form.value.lower(), place) == (ways[0], DIRECT) if ways else place == HUB
+    if ways:  # what every version can do is there for those that can't do better
+        assert decide(archive, V4_5) == (Form.WADO_URI, DIRECT)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.dicomweb_server import Request
+from tests.token_server import TokenRequest
 from tests.vendors.server import NAMES, VendorServer
 
+CLIENT = ("viewerhub", "a-client-secret")
 MAXIMUM_RESULTS = 1000  # dcmQidoMaxNumberOfResults of the sample configuration
 
 
@@ -46,3 +50,25 @@ class Dcm4chee(VendorServer):
             return match
         asked = {*self.asked_for(request), "0020000D", "0020000E", "00080018"}
         return {tag: element for tag, element in match.items() if tag in asked}
+
+
+class SecuredDcm4chee(Dcm4chee):
+    """The same, with Keycloak before it: client credentials of a confidential client."""
+
+    def archive_values(self) -> dict[str, Any]:
+        client_id, client_secret = CLIENT
+        return super().archive_values() | {
+            "authentication": "oauth2",
+            "token_url": self.tokens.url,
+            "client_id": client_id,
+            "client_secret": client_secret,
+        }
+
+    def refuses_token(self, request: TokenRequest) -> tuple[int, object] | None:
+        in_form = (request.form.get("client_id"), request.form.get("client_secret"))
+        login = request.login if request.authorization else in_form
+        return None if login == CLIENT else (401, {"error": "unauthorized_client"})
+
+    def knows(self, request: Request) -> bool:
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        return self.tokens.is_valid(token)

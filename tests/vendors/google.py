@@ -6,7 +6,7 @@ from typing import Any
 
 import jwt
 
-from tests.dicomweb_server import Request
+from tests.dicomweb_server import Answer, Request, status
 from tests.token_server import TokenRequest, service_account_key
 from tests.vendors.server import VendorServer
 
@@ -17,7 +17,7 @@ SCOPE = "https://www.googleapis.com/auth/cloud-healthcare"
 class Google(VendorServer):
     """Wants one ``includefield`` for each attribute; knows no wildcards and few keys.
 
-    There is no WADO-URI. Its tokens are given for assertions signed with the key of a
+    Once the ``quota`` of requests is used up, it answers 429. There is no WADO-URI. Its tokens are given for assertions signed with the key of a
     service account.
     """
 
@@ -37,6 +37,13 @@ class Google(VendorServer):
     takes_wildcards = False
     fuzzy_keys = frozenset({"PatientName"})
     largest_limits = {"studies": 5000, "series": 5000, "instances": 50_000}
+
+    quota: int | None = None
+
+    def _answer(self, request: Request) -> Answer:
+        if self.quota is not None and len(self.requests) > self.quota:
+            return status(429, **{"Retry-After": "60"})
+        return super()._answer(request)
 
     def archive_values(self) -> dict[str, Any]:
         key, _ = service_account_key(self.tokens.url)

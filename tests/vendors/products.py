@@ -12,7 +12,7 @@ from archives.entities import Study
 from archives.models import Archive
 from archives.presets import PRESETS
 from tests.vendors.azure import Azure
-from tests.vendors.dcm4chee import Dcm4chee
+from tests.vendors.dcm4chee import Dcm4chee, SecuredDcm4chee
 from tests.vendors.dicomcloud import DicomCloud
 from tests.vendors.files import studies
 from tests.vendors.generic import Generic
@@ -37,6 +37,8 @@ VENDORS: dict[str, type[VendorServer]] = {
         Generic,
     )
 }
+# The same products, set up in another way.
+VARIANTS = {"dcm4chee with Keycloak": SecuredDcm4chee}
 HEAD, KNEE, OTHER = STUDIES = studies()
 
 
@@ -54,7 +56,7 @@ def running(
     """
     memory_of.cache_clear()  # ports come back
     tokens._source.cache_clear()
-    with serving(VENDORS[product](held)) as server:
+    with serving((VENDORS | VARIANTS)[product](held)) as server:
         preset = PRESETS[server.product]
         own = server.open_values() if is_open else server.archive_values()
         settings = preset.initial("dicomweb") | own | values

@@ -18,13 +18,15 @@ from archives.entities import (
     SeriesIdentifier,
 )
 from archives.models import Archive
+from archives.presets import PRESETS, LaunchMode
 from launcher.models import LaunchTemplate
 from launcher.tasks import build_manifest
 from launcher.weasis import RsArchive, open_dicom_rs
 from tests.asgi import serve_hub
 from tests.factories import make_launch
 from tests.vendors.files import files_of
-from tests.vendors.products import HEAD, KNEE, VENDORS, running
+from tests.vendors.google import Google
+from tests.vendors.products import HEAD, KNEE, VARIANTS, VENDORS, running
 from tests.weasis_client import open_uri
 from tests.weasis_result import Result
 
@@ -109,6 +111,57 @@ def test_what_an_archive_would_refuse_to_weasis_comes_by_a_manifest(
     assert is_refused is not bool(otherwise.downloaded)
 
 
+# Straight from the archive
+
+WAYS = {
+    "wado_uri": {"retrieval": "wado_uri", "mode": "manifest"},
+    "wado_rs": {"retrieval": "wado_rs", "mode": "manifest"},
+    "dicom_rs": {"mode": "dicom_rs"},
+}
+# No workstation has a login for these: their images come through the hub.
+LOCKED = ("google", "kheops", "healthimaging")
+
+
+@pytest.mark.parametrize(
+    ("product", "way"),
+    [
+        (product, str(mode))
+        for product in VENDORS
+        for mode in PRESETS[product].launch_modes
+        if mode != LaunchMode.GATEWAY
+    ],
+)
+def test_preset_names_ways_that_work(product, way, hub, settings):
+    settings.VIEWERHUB_PUBLIC_URL = hub
+    with running(product, is_open=product not in LOCKED) as (server, archive):
+        if way == "wado_uri":
+            archive.wado_uri_url = server.wado_address
+        mode, result = launched(archive, PATIENT, **WAYS[way])
+        place = hub if product in LOCKED else server.url.removesuffix("/dicom-web")
+
+    assert mode == WAYS[way]["mode"]
+    assert result.failures == []
+    assert result.downloaded == BOTH
+    images = [each.url for each in result.requests if each.kind == "image"]
+    assert all(url.startswith(f"{place}/") for url in images)
+    assert all(("requestType=WADO" in url) is (way == "wado_uri") for url in images)
+    assert not server.refused
+
+
+@pytest.mark.parametrize("product", [slug for slug in VENDORS if slug not in LOCKED])
+def test_automatic_takes_the_first_way_of_the_preset(product, hub, settings):
+    settings.VIEWERHUB_PUBLIC_URL = hub
+    first = str(PRESETS[product].launch_modes[0])
+    with running(product, is_open=True) as (server, archive):
+        archive.wado_uri_url = server.wado_address if server.wado_path else ""
+        mode, result = launched(archive, PATIENT)
+
+    assert mode == WAYS[first]["mode"]
+    images = [each.url for each in result.requests if each.kind == "image"]
+    assert all(("requestType=WADO" in url) is (first == "wado_uri") for url in images)
+    assert result.downloaded == BOTH
+
+
 # Through the hub
 
 THROUGH_HUB = {
@@ -118,7 +171,7 @@ THROUGH_HUB = {
 }
 
 
-@pytest.mark.parametrize("product", VENDORS)
+@pytest.mark.parametrize("product", VENDORS | VARIANTS)
 @pytest.mark.parametrize(
     ("way", "version"),
     [
@@ -152,3 +205,15 @@ def test_part_of_a_study_is_opened_through_the_hub(product, kind, hub, settings)
     assert mode == "dicom_rs"
     assert result.downloaded.keys() == expected
     assert result.dialogs == []
+
+
+def test_quota_that_is_used_up_is_told(hub, settings):
+    settings.VIEWERHUB_PUBLIC_URL = hub
+    with running("google") as (server, archive):
+        assert isinstance(server, Google)
+        server.quota = 0
+        _, result = launched(archive, PATIENT, mode="dicom_rs")
+
+    assert result.downloaded == {}
+    [message] = result.messages
+    assert message.title == "The archive: not answering"
