@@ -253,6 +253,8 @@ def _dataset(
         assert isinstance(path, str)
         dataset = dcmread(path)
         dataset.update(first)
+        if series.syntax:
+            dataset.file_meta.TransferSyntaxUID = UID(series.syntax)
         dicom_objects.tidy(dataset)
     else:
         dataset = Dataset()

@@ -6,7 +6,7 @@ demo        ordinary patients: CT, MR, CR, multi-frame US, KO, PR, SR, PDF and p
 charsets    names and texts in several character sets, names of five components
 issuers     one Patient ID from two issuers, one accession number in two studies
 edges       XML metacharacters, empty and missing attributes, identifiers to be quoted
-compressed  RLE, JPEG, JPEG-LS and JPEG 2000 objects, and other byte encodings
+compressed  RLE, JPEG, JPEG-LS, JPEG 2000 and deflated objects, and implicit VR
 many        one patient with 40 studies
 big         one study of 3,000 tiny instances in 10 series
 pixels      one series of images in full size
@@ -29,6 +29,7 @@ class PlannedSeries:
     frames: int = 0  # 0: an image without Number of Frames
     size: int = 8  # rows and columns
     source: str = ""  # a file of pydicom's own to take the pixels from
+    syntax: str = ""  # what to call the Transfer Syntax of those pixels
     without: tuple[str, ...] = ()  # keywords of attributes left out
     uid: str = ""  # Series Instance UID, where it must be a certain one
     first_uid: str = ""  # SOP Instance UID of the first instance; needs instances=1
@@ -254,9 +255,22 @@ def compressed() -> list[PlannedPatient]:
         ("MR", "MR_small_jpeg_ls_lossless.dcm", "JPEG-LS lossless"),
         ("MR", "MR_small_implicit.dcm", "Implicit little endian"),
         ("OT", "SC_rgb_rle_2frame.dcm", "RLE Lossless, 2 frames"),
+        ("OT", "SC_rgb_jpeg_gdcm.dcm", "JPEG lossless, first order"),
+        ("OT", "JPEG2000.dcm", "JPEG 2000"),
+        ("OT", "JPEGLSNearLossless_16.dcm", "JPEG-LS near lossless"),
+        ("OT", "image_dfl.dcm", "Deflated"),
     )
     series = tuple(
         PlannedSeries(modality, text, source=name) for modality, name, text in sources
+    )
+    # A decoder of any predictor reads those of the first order, too.
+    series += (
+        PlannedSeries(
+            "OT",
+            "JPEG lossless",
+            source="SC_rgb_jpeg_gdcm.dcm",
+            syntax="1.2.840.10008.1.2.4.57",
+        ),
     )
     study = PlannedStudy("compressed", "Encodings", series, accession_number="C1")
     return [PlannedPatient("compressed", "COMPRESSED", "Encoded^Variously", (study,))]

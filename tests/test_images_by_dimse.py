@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
+from pydicom.uid import (
+    JPEG2000,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
 
 from archives.embedded import EmbeddedArchive
 from tests.dcmtk import start_dcmqrscp
-from tests.dicom_files import DicomFiles
+from tests.dicom_files import DicomFiles, StoredStudy
 from tests.environment import free_port
 from tests.orthanc import start_orthanc
 from tests.processes import ServerProcess, accepts
@@ -48,6 +63,75 @@ def test_dcmqrscp_serves_every_image(
         result = stack.open(launch_of(archive.studies, "dcmtk"))
 
     assert_has_all_of(result, archive.studies, dicom_files)
+
+
+# It takes one compressed Transfer Syntax, which an option names. There is no option for
+# JPEG Lossless of any predictor (1.2.840.10008.1.2.4.57), only for its first order.
+DCMQRSCP_TAKES = {
+    "+xi": ImplicitVRLittleEndian,
+    "+xd": DeflatedExplicitVRLittleEndian,
+    "+xr": RLELossless,
+    "+xy": JPEGBaseline8Bit,
+    "+xs": JPEGLosslessSV1,
+    "+xt": JPEGLSLossless,
+    "+xu": JPEGLSNearLossless,
+    "+xv": JPEG2000Lossless,
+    "+xw": JPEG2000,
+}
+
+
+def test_dcmqrscp_serves_every_encoding_it_takes(
+    stack: Stack, dicom_files: DicomFiles, tmp_path
+) -> None:
+    """One study, whose series are spread over an archive for each encoding."""
+    needs("dcmtk")
+    study = dicom_files.study("compressed")
+    launch = [("studyUID", study.study_instance_uid)]
+    with ExitStack() as archives:
+        for option, syntax in DCMQRSCP_TAKES.items():
+            slug = f"dcmtk{option[1:]}"
+            archive = archives.enter_context(
+                start_dcmqrscp(
+                    tmp_path / slug, dicom_files, groups=(), options=[option]
+                )
+            )
+            part = only(study, syntax)
+            assert part.series
+            paths = dicom_files.paths([part])
+            store(HOST, archive.port, archive.ae_title, paths)
+            stack.add_dimse_archive(slug, port=archive.port, ae_title=archive.ae_title)
+            launch.append(("archive", slug))
+
+        result = stack.open(launch)
+
+    part = only(study, *DCMQRSCP_TAKES.values())
+    undone = [DeflatedExplicitVRLittleEndian]  # it inflates what it sends
+    assert_has_all_of(result, [part], dicom_files, undone=undone)
+
+
+def only(study: StoredStudy, *syntaxes: str) -> StoredStudy:
+    """The study with its series in one of these Transfer Syntaxes alone."""
+    series = [
+        one
+        for one in study.series
+        if {each.transfer_syntax_uid for each in one.instances} <= set(syntaxes)
+    ]
+    return replace(study, series=tuple(series))
+
+
+def test_every_encoding_is_among_the_files(dicom_files: DicomFiles) -> None:
+    """Of those that archives hold; what is below loads each of them."""
+    found = {
+        instance.transfer_syntax_uid
+        for study in dicom_files.group(*GROUPS)
+        for instance in study.instances
+    }
+
+    assert found == {
+        ExplicitVRLittleEndian,
+        JPEGLossless,
+        *DCMQRSCP_TAKES.values(),
+    }
 
 
 @pytest.fixture

@@ -626,5 +626,5 @@ def test_servers_misbehave_as_named(dicom_files: DicomFiles) -> None:
                 },
             ),
         )
-        assert len(stored) == 1  # the one in implicit little endian
-        assert response.NumberOfFailedSuboperations == 5
+        assert len(stored) == 2  # in implicit little endian, and deflated
+        assert response.NumberOfFailedSuboperations == 9

@@ -105,20 +105,23 @@ def retrieval_proposals(
     archive send each object as it is stored. An association has room for one class in
     every encoding; where the class is not known there are more proposals, the likely
     encodings first, each to be tried where an object did not come with those before.
+    DCMTK only looks for a context of the object's class: given an uncompressed one, it
+    sends nothing that is compressed. So there are proposals without those.
     """
     contexts: list[Context]
     if sop_class_uid:
         contexts = [(sop_class_uid, (uid,)) for uid in uids.STORED]
-        return (_retrieval_proposal(root, contexts),)
+        encoded = contexts[len(uids.UNCOMPRESSED) :]
+        return tuple(_retrieval_proposal(root, each) for each in (contexts, encoded))
     classes = uids.USUAL_STORAGE_CLASSES
-    contexts = [(uid, uids.UNCOMPRESSED) for uid in classes]
-    contexts += [
-        (uid, (syntax,)) for syntax in uids.USUAL_COMPRESSED for uid in classes
-    ]
+    contexts = [(uid, (syntax,)) for syntax in uids.USUAL_COMPRESSED for uid in classes]
     contexts += [(uid, uids.UNUSUAL_COMPRESSED) for uid in classes]
-    return tuple(
-        _retrieval_proposal(root, contexts[start : start + _MOST_CONTEXTS])
-        for start in range(0, len(contexts), _MOST_CONTEXTS)
+    return (
+        _retrieval_proposal(root, [(uid, uids.UNCOMPRESSED) for uid in classes]),
+        *(
+            _retrieval_proposal(root, contexts[start : start + _MOST_CONTEXTS])
+            for start in range(0, len(contexts), _MOST_CONTEXTS)
+        ),
     )
 
 

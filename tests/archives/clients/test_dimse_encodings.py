@@ -170,6 +170,8 @@ def test_orthanc_without_http_sends_every_encoding_as_stored(nothing, paths):
         ("+xw", ("JPEG 2000",)),
         ("+xt", ("JPEG-LS",)),
         ("+xr", ("RLE",)),
+        ("+xv", ("JPEG 2000 lossless",)),
+        ("+xu", ("JPEG-LS, near lossless",)),
         ("+xd", ("deflated",)),
         ("+xm", ("MPEG-2",)),
     ],
