@@ -49,6 +49,14 @@ class ViewerHandler(ASGIHandler):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.handle(scope, receive, send)
 
+    async def send_response(self, response: HttpResponseBase, send: Send) -> None:
+        """Django only closes what it has sent whole; images break off, too."""
+        try:
+            await super().send_response(response, send)
+        except BaseException:
+            await sync_to_async(response.close, thread_sensitive=True)()
+            raise
+
 
 class WaitingHandler(ViewerHandler):
     """The same with middleware, for views that wait while archives are asked.
