@@ -18,12 +18,14 @@ from pydicom.pixels import (
     pixel_array,
 )
 
+from archives.clients.deflated import inflates_beyond
 from archives.clients.pictures import Rendering, RenderingError
 
 Array = np.ndarray[Any, Any]
 
 # Bytes of one decoded frame: 8,000 x 8,000 pixels of 16 bits.
 MAXIMUM_FRAME: Final = 128 * 2**20
+MAXIMUM_INFLATED: Final = 256 * 2**20
 _FORMATS: Final = {"image/jpeg": "JPEG", "image/png": "PNG"}
 _DARK, _LIGHT, _ICON_SIDE = (38, 42, 48), (176, 184, 194), 256
 # It reports each codec that can't read a frame as an error of its own, at length.
@@ -35,6 +37,8 @@ _PERCENTILES: Final = (0.5, 99.5)
 
 def render(content: bytes, wanted: Rendering) -> bytes:
     """One frame of a DICOM file as a JPEG or PNG file; raises ``RenderingError``."""
+    if inflates_beyond(content, MAXIMUM_INFLATED):
+        raise RenderingError("The object is too large for a picture.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # values that break the standard, often
         try:

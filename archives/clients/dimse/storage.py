@@ -11,15 +11,12 @@ import asyncio
 import logging
 import os
 import socket
-import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, cast
-
-from pydicom import dcmread
 
 from archives.clients.base import DimseEndpoint
 from archives.clients.dimse import messages, pdu, uids
@@ -33,6 +30,7 @@ from archives.clients.dimse.negotiation import (
 )
 from archives.clients.dimse.part10 import file_head
 from archives.clients.dimse.pdu import PduError, PduReader
+from archives.clients.dimse.stored_uid import series_instance_uid
 from archives.clients.image_cache import ImageCache, new_file
 
 logger = logging.getLogger(__name__)
@@ -342,7 +340,7 @@ class _Storing(Exchange):
     def _judge(self, command: Command) -> int:
         """Keep an object whose series is waited for; the status to answer."""
         assert self._path is not None  # noqa: S101 - it was written without error
-        uid = _series_instance_uid(self._path)
+        uid = series_instance_uid(self._path)
         if uid is None:
             return _CANNOT_UNDERSTAND
         for endpoint in self._senders:
@@ -355,16 +353,3 @@ class _Storing(Exchange):
                 self._path = None
                 return messages.SUCCESS
         return messages.NOT_AUTHORIZED
-
-
-def _series_instance_uid(path: Path) -> str | None:
-    """``None`` if the object can't be read or has none."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # values that break the rules are no reason
-        try:
-            dataset = dcmread(
-                path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"]
-            )
-            return str(dataset.SeriesInstanceUID) or None
-        except Exception:  # pydicom raises almost anything for what is no DICOM
-            return None

@@ -1,8 +1,11 @@
 """Pictures of DICOM files in every encoding a hospital has, and of broken ones."""
 
 import subprocess
+import tracemalloc
+import zlib
 from contextlib import suppress
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +16,9 @@ from pydicom.data import get_testdata_file
 
 from archives.clients import Rendering, RenderingError, icon, label_of, render
 from archives.clients import rendering as renderer
+from archives.clients.deflated import inflates_beyond
+from archives.clients.dimse.part10 import file_head
+from archives.clients.dimse.stored_uid import series_instance_uid
 from tests.requirements import needs, program
 
 PNG = Rendering(media_type="image/png")
@@ -182,3 +188,62 @@ def test_icon_has_the_size_that_is_asked_for():
 
     assert (image.format, image.size) == ("JPEG", (64, 64))
     assert picture(icon("PDF", PNG)).tobytes() != picture(icon("SR", PNG)).tobytes()
+
+
+# Deflated objects
+
+
+def bomb(first: bytes = b"") -> bytes:
+    """48 MiB of zeros behind ``first``, in some 48 KiB."""
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    zeros = bytes(1 << 20)
+    pieces = [deflater.compress(first), *(deflater.compress(zeros) for _ in range(48))]
+    head = file_head("1.2", "1.3", "1.2.840.10008.1.2.1.99")
+    return head + b"".join(pieces) + deflater.flush()
+
+
+def test_object_that_inflates_to_too_much_has_no_picture(monkeypatch):
+    file = content_of("image_dfl.dcm")
+    assert picture(render(file, PNG))
+
+    monkeypatch.setattr(renderer, "MAXIMUM_INFLATED", 100_000)
+    with pytest.raises(RenderingError, match="too large"):
+        render(file, PNG)
+
+
+def test_bomb_is_recognised_without_its_memory():
+    file = bomb()
+
+    tracemalloc.start()
+    try:
+        assert inflates_beyond(file, 32 << 20)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+    assert not inflates_beyond(file, 48 << 20)
+    assert inflates_beyond(file[:400] + b"nothing deflated" * 9, 32 << 20)
+    assert not inflates_beyond(content_of("CT_small.dcm"), 0)
+
+
+def test_series_of_a_bomb_is_read_without_its_memory(tmp_path):
+    uid = b"\x20\0\x0e\0UI\4\x001.2\0"
+    uid += b"\xe0\x7f\x10\0OB\0\0" + (48 << 20).to_bytes(4, "little")
+    path = tmp_path / "bomb.dcm"
+    path.write_bytes(bomb(uid))
+
+    tracemalloc.start()
+    try:
+        assert series_instance_uid(path) == "1.2"
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "name", ["CT_small.dcm", "image_dfl.dcm", "MR_small_bigendian.dcm", "reportsi.dcm"]
+)
+def test_series_of_an_object_is_read_in_every_encoding(name):
+    path = get_testdata_file(name)
+
+    assert series_instance_uid(Path(path)) == dcmread(path).SeriesInstanceUID
