@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import structlog
+from redis.exceptions import RedisError
 
 from archives.clients import Endpoint, newest_of_each_patient, open_client
 from archives.clients.base import Progress
@@ -18,9 +20,15 @@ from archives.errors import (
     ArchiveUnavailableError,
 )
 from launcher import store
-from launcher.store import Answer
+from launcher.answers import Answer
+from launcher.store import Collected, Lease
 
 logger = structlog.get_logger(__name__)
+
+# Beyond its time, an archive's client is not waited for longer than this (seconds).
+GRACE: Final = 10.0
+# How long Redis may be away when a build is done.
+OUTAGE: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,30 +65,94 @@ async def collect(plan: BuildPlan) -> tuple[Answer, ...] | None:
 
     One slow or dead archive never hides the others. ``None`` if another worker has the
     build. Archives that already answered an attempt that was cut short are not asked
-    again.
+    again. Redis may be away meanwhile; raises ``RedisError`` if it stays away.
     """
-    async with store.lease(plan.build_id) as earlier:
-        if earlier is None:
+    async with store.lease(plan.build_id) as lease:
+        if lease is None:
             return None
         pulse = _Pulse()
-        heartbeat = asyncio.create_task(_beat(plan.build_id, pulse))
+        heartbeat = asyncio.create_task(_beat(lease, pulse))
         try:
-            asked = await asyncio.gather(
-                *(
-                    _known_or_asked(
-                        plan, archive, pulse, earlier.answers.get(archive.archive_id)
-                    )
-                    for archive in plan.archives
-                )
-            )
-            answers = _newest(plan, asked)
-            for before, answer in zip(asked, answers, strict=True):
-                if answer is not before:
-                    await store.save_answer(plan.build_id, answer)
+            answers = await _gather(plan, lease.earlier, pulse)
+            await _finish(plan.build_id, answers)
         finally:
             heartbeat.cancel()
-        await store.finish(plan.build_id)
+            await asyncio.wait([heartbeat])  # it must not renew what is given back
         return answers
+
+
+async def _gather(
+    plan: BuildPlan, earlier: Collected, pulse: _Pulse
+) -> tuple[Answer, ...]:
+    """An answer for each archive, in time whatever its client does."""
+    known = {
+        archive.archive_id: earlier.answers[archive.archive_id]
+        for archive in plan.archives
+        if archive.archive_id in earlier.answers
+    }
+
+    async def ask(archive: ArchivePlan) -> None:
+        answer = await _ask(plan, archive, pulse)
+        if not _is_cancelled():  # a client may turn that into an answer, too late
+            await _keep(plan.build_id, _learnt(plan, known, answer))
+
+    missing = [one for one in plan.archives if one.archive_id not in known]
+    asking = [asyncio.create_task(ask(archive)) for archive in missing]
+    try:
+        if asking:
+            await asyncio.wait(asking, timeout=plan.timeout + GRACE)
+    finally:
+        for task in asking:
+            task.cancel()
+    for archive in missing:
+        if archive.archive_id not in known:
+            known[archive.archive_id] = _too_late(archive)
+    return tuple(known[archive.archive_id] for archive in plan.archives)
+
+
+def _is_cancelled() -> bool:
+    """Whether the running task was cancelled: redis-py may swallow that as it connects."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _learnt(plan: BuildPlan, known: dict[int, Answer], answer: Answer) -> list[Answer]:
+    """Add an answer to those that are known; gives all that are new or changed by it."""
+    before = {**known, answer.archive_id: answer}
+    after = {one.archive_id: one for one in _newest(plan, tuple(before.values()))}
+    changed = [
+        one
+        for key, one in after.items()
+        if key == answer.archive_id or one is not known[key]
+    ]
+    known.update(after)
+    return changed
+
+
+async def _keep(build_id: str, answers: Iterable[Answer]) -> None:
+    """For those who don't wait for all of them; they are kept again at the end."""
+    try:
+        for answer in answers:
+            await store.save_answer(build_id, answer)
+    except RedisError as error:
+        _log_outage(build_id, error)
+
+
+async def _finish(build_id: str, answers: Sequence[Answer]) -> None:
+    """Keep what the archives were asked for, even if Redis is restarted just now."""
+    patience = time.monotonic() + OUTAGE
+    while True:
+        try:
+            return await store.finish(build_id, answers)
+        except RedisError as error:
+            _log_outage(build_id, error)
+            if time.monotonic() > patience:
+                raise
+        await asyncio.sleep(0.5)
+
+
+def _log_outage(build_id: str, error: RedisError) -> None:
+    logger.warning("store_away", build_id=build_id, error=type(error).__name__)
 
 
 async def ask(plan: BuildPlan) -> tuple[Answer, ...]:
@@ -105,16 +177,6 @@ def _newest(plan: BuildPlan, answers: Sequence[Answer]) -> tuple[Answer, ...]:
             answer = replace(answer, studies=studies, state=state)
         kept.append(answer)
     return tuple(kept)
-
-
-async def _known_or_asked(
-    plan: BuildPlan, archive: ArchivePlan, pulse: _Pulse, known: Answer | None
-) -> Answer:
-    if known:
-        return known
-    answer = await _ask(plan, archive, pulse)
-    await store.save_answer(plan.build_id, answer)
-    return answer
 
 
 async def _ask(plan: BuildPlan, archive: ArchivePlan, pulse: _Pulse) -> Answer:
@@ -146,8 +208,7 @@ async def _ask(plan: BuildPlan, archive: ArchivePlan, pulse: _Pulse) -> Answer:
                 plan.selection, on_progress=on_progress
             )
     except TimeoutError:
-        message = f"{archive.name} did not finish its answer in time. Try again later."
-        return answer("unavailable", message)
+        return answer("unavailable", _too_late(archive).message)
     except ArchiveError as error:
         return answer(_state_of(error), str(error))
     except Exception:  # one archive must not take the others' images with it
@@ -158,6 +219,14 @@ async def _ask(plan: BuildPlan, archive: ArchivePlan, pulse: _Pulse) -> Answer:
         )
         return answer("failed", message)
     return answer(*_judge(archive.name, whole), whole)
+
+
+def _too_late(archive: ArchivePlan) -> Answer:
+    return Answer(
+        archive_id=archive.archive_id,
+        state="unavailable",
+        message=f"{archive.name} did not finish its answer in time. Try again later.",
+    )
 
 
 def _state_of(error: ArchiveError) -> str:
@@ -174,6 +243,8 @@ def _judge(name: str, whole: WholeStudies) -> tuple[str, str]:
         if whole.dropped_studies
         else ""
     )
+    if not whole.studies and whole.is_truncated:
+        return "failed", _nothing_listed(name, whole.missing_instances) + foreign
     if not whole.studies:
         return "empty", foreign.strip()
     if not whole.is_truncated:
@@ -190,11 +261,23 @@ def _judge(name: str, whole: WholeStudies) -> tuple[str, str]:
     return "truncated", message + foreign
 
 
-async def _beat(build_id: str, pulse: _Pulse) -> None:
+def _nothing_listed(name: str, count: int) -> str:
+    """Of images that are there by the archive's own count."""
+    images = f"{count:,} images" if count else "images"
+    return (
+        f"{name} holds {images} of what was asked for, but listed none of them. Open the "
+        "study again, or ask the archive's administrator about its limit for answers."
+    )
+
+
+async def _beat(lease: Lease, pulse: _Pulse) -> None:
     """Keep the lease and publish progress until cancelled."""
-    while True:
+    while not _is_cancelled():
         await asyncio.sleep(1)
-        await store.renew_lease(build_id)
-        if pulse.changed:
-            changed, pulse.changed = pulse.changed, {}
-            await store.save_progress(build_id, changed)
+        try:
+            await lease.renew()
+            if pulse.changed:
+                changed, pulse.changed = pulse.changed, {}
+                await store.save_progress(lease.build_id, changed)
+        except RedisError as error:
+            _log_outage(lease.build_id, error)

@@ -17,6 +17,7 @@ from django.conf import settings
 from archives.entities import Selection, Study
 from archives.models import Archive
 from launcher import manifest, template_lines
+from launcher.answers import Answer
 from launcher.direct_images import sends_as_stored
 from launcher.hub_addresses import dicomweb_url as dicomweb_url
 from launcher.manifest import ArcQuery, Form, Message, Severity
@@ -24,7 +25,7 @@ from launcher.models import ArchiveOutcome, Build, Launch, LaunchTemplate
 from launcher.retrieval import Version, choose
 from launcher.retrieval import retrieval_of as retrieval_of
 from launcher.selections import names_all_of
-from launcher.store import Answer, Collected, Primary
+from launcher.store import Collected, Primary
 from launcher.tokens import digest, image_token
 
 _OUTCOME = ArchiveOutcome.State

@@ -15,6 +15,7 @@ from archives.entities import Study
 from archives.errors import ArchiveError
 from archives.models import Archive
 from launcher import background, delivery, weasis
+from launcher.answers import Answer
 from launcher.collect import ArchivePlan, BuildPlan, ask
 from launcher.criteria import (
     PATIENT_ID,
@@ -31,7 +32,7 @@ from launcher.launching.refusals import RefusedError
 from launcher.models import ArchiveOutcome, LaunchTemplate, Viewer
 from launcher.retrieval import Version
 from launcher.starting import Start
-from launcher.store import Answer, Collected
+from launcher.store import Collected
 from launcher.threads import release_connection
 
 # Somebody watches: give up earlier than a launch would.

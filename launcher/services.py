@@ -93,15 +93,27 @@ def _queue(launch: Launch, selection: Selection, archives: Sequence[Archive]) ->
     """Store a launch with its build; raises ``QueueUnavailableError``, storing nothing."""
     owner = _owner(launch.user, launch.api_client)
     try:
-        is_new = _store(launch, selection, archives, owner)
+        _store(launch, selection, archives, owner)
     except IntegrityError:  # the same selection was stored a moment earlier
-        is_new = _store(launch, selection, archives, owner)
-    if is_new:
-        try:
-            tasks.build_manifest.apply_async([str(launch.build_id)])
-        except OperationalError as error:
-            launch.build.delete()  # and the launches that joined it meanwhile
-            raise QueueUnavailableError from error
+        _store(launch, selection, archives, owner)
+    if launch.state != Launch.State.PENDING:
+        return  # it joined a build that a worker has
+    try:
+        # Also for a build it joined: whose message may have been lost meanwhile.
+        tasks.build_manifest.apply_async([str(launch.build_id)])
+    except OperationalError as error:
+        _forget(launch)
+        raise QueueUnavailableError from error
+
+
+@transaction.atomic
+def _forget(launch: Launch) -> None:
+    """Delete a launch, and its build unless others have joined it."""
+    # Locked, so that nobody joins meanwhile.
+    build = Build.objects.select_for_update().filter(pk=launch.build_id).first()
+    launch.delete()
+    if build and not build.launches.exists():
+        build.delete()
 
 
 def start_uploaded(
@@ -154,8 +166,8 @@ def _owner(user: User | None, api_client: ApiClient | None) -> str:
 @transaction.atomic
 def _store(
     launch: Launch, selection: Selection, archives: Sequence[Archive], owner: str
-) -> bool:
-    """Store a launch; true with a build of its own, false if it joined one under way.
+) -> None:
+    """Store a launch, with a build of its own or one that is under way.
 
     Raises ``IntegrityError`` if another process stores the same selection right now.
     """
@@ -164,7 +176,6 @@ def _store(
     # Locked, so that the build can't finish before the launch is stored.
     under_way = Build.objects.unfinished().select_for_update()
     build = under_way.filter(flight=flight).first()
-    is_new = build is None
     if build is None:
         build = Build.objects.create(
             flight=flight, selection=selection_to_json(selection)
@@ -172,15 +183,16 @@ def _store(
         build.archives.add(*keys)
     launch.build, launch.state = build, Launch.State(build.state)
     launch.save(force_insert=True)
-    return is_new
 
 
 def restart_build(build_id: str) -> None:
-    """Queue a build again: its worker died, or Redis lost what it collected.
+    """Queue a build again: its message or worker was lost, or what it had collected.
 
     Harmless when another process does the same: the second delivery finds the lease.
     """
-    Build.objects.filter(pk=build_id).update(state=Build.State.PENDING, finished=None)
+    Build.objects.filter(pk=build_id).exclude(state__in=Build.UNFINISHED).update(
+        state=Build.State.PENDING, queued=timezone.now(), finished=None
+    )
     tasks.build_manifest.apply_async([build_id])
 
 

@@ -1,30 +1,36 @@
 """What builds collected, their progress and their leases, in Redis.
 
 A hash per build, with a lifetime: ``answer:<archive pk>`` is what an archive answered
-(compressed JSON, no secret in it), ``progress:<archive pk>`` how far it is, and ``done``
-says that every archive has answered; ``started`` says that a worker began; ``primary``
-is the study that is loaded first. JSON and bytes only: nothing here is executed.
+(``launcher.answers``, no secret in it), ``version:<archive pk>`` changes with it,
+``progress:<archive pk>`` is how far it is, and ``done`` says that every archive has
+answered; ``started`` says that a worker began; ``primary`` is the study that is loaded
+first. The lease, beside it, names the worker that has the build.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import zlib
+import secrets
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
+import structlog
 from django.conf import settings
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 
 from archives.clients.base import Progress
-from archives.entities import Instance, Patient, Series, Study
+from launcher.answers import Answer as Answer
+from launcher.answers import UnreadableAnswerError, decode_answer, encode_answer
+
+logger = structlog.get_logger(__name__)
 
 CHANNEL: Final = "viewerhub:builds"
 # How long a build is believed to be under way without a sign from its worker (seconds).
@@ -51,29 +57,25 @@ def redis() -> Redis:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """How one archive answered. ``state`` is one of ``ArchiveOutcome.State``."""
-
-    archive_id: int
-    state: str
-    message: str = ""
-    studies: tuple[Study, ...] = ()
-    milliseconds: int = 0
-
-    def counts(self) -> tuple[int, int, int]:
-        """Studies, series and instances."""
-        series = [series for study in self.studies for series in study.series]
-        instances = sum(len(item.instances) for item in series)
-        return len(self.studies), len(series), instances
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
     """Everything a build has so far, by the archives' primary keys."""
 
     answers: dict[int, Answer]
     progress: dict[int, Progress]
     is_done: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a build stands, without its answers, which may be large.
+
+    Once ``was_started``, one that is neither done nor held by a worker is lost.
+    """
+
+    progress: dict[int, Progress]
+    is_done: bool
+    was_started: bool
+    has_worker: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,47 +90,86 @@ def _key(build_id: str) -> str:
     return f"viewerhub:build:{build_id}"
 
 
+def _lease_key(build_id: str) -> str:
+    return f"{_key(build_id)}:lease"
+
+
 async def save_answer(build_id: str, answer: Answer) -> None:
-    """Keep an archive's answer, and tell who waits for the build."""
-    async with redis().pipeline(transaction=False) as pipe:
-        pipe.hset(_key(build_id), f"answer:{answer.archive_id}", encode_answer(answer))
-        pipe.expire(_key(build_id), settings.VIEWERHUB_LAUNCH_LIFETIME)
-        await pipe.execute()
+    """Keep an archive's answer for those who don't wait for all of them."""
+    await _save(build_id, _fields_of(answer))
 
 
 async def save_progress(build_id: str, progress: dict[int, Progress]) -> None:
-    fields: dict[Any, Any] = {
-        f"progress:{key}": json.dumps(asdict(value)) for key, value in progress.items()
-    }
-    await redis().hset(_key(build_id), mapping=fields)
+    await _save(
+        build_id,
+        {f"progress:{key}": json.dumps(asdict(one)) for key, one in progress.items()},
+    )
 
 
-async def finish(build_id: str) -> None:
-    """Mark a build as done and wake everyone who waits for it."""
-    async with redis().pipeline(transaction=False) as pipe:
-        pipe.hset(_key(build_id), "done", 1)
+async def finish(build_id: str, answers: Iterable[Answer] = ()) -> None:
+    """Mark a build as done and wake everyone who waits for it.
+
+    With all its answers, at once: those that were kept before may be gone by now.
+    """
+    fields: dict[str, Any] = {"done": 1}
+    for answer in answers:
+        fields |= _fields_of(answer)
+    await _save(build_id, fields, is_done=True)
+
+
+async def _save(
+    build_id: str, fields: dict[str, Any], *, is_done: bool = False
+) -> None:
+    async with redis().pipeline(transaction=True) as pipe:
+        pipe.hset(_key(build_id), mapping=cast(dict[Any, Any], fields))
         pipe.expire(_key(build_id), settings.VIEWERHUB_LAUNCH_LIFETIME)
-        pipe.publish(CHANNEL, build_id)
+        if is_done:
+            pipe.publish(CHANNEL, build_id)
         await pipe.execute()
 
 
+def _fields_of(answer: Answer) -> dict[str, Any]:
+    return {
+        f"answer:{answer.archive_id}": encode_answer(answer),
+        f"version:{answer.archive_id}": secrets.token_hex(8),
+    }
+
+
 async def load(build_id: str) -> Collected:
-    """Everything a build has so far."""
-    return _collected(cast(Fields, await redis().hgetall(_key(build_id))))
+    """Everything a build has so far; not done if an answer can't be read any more."""
+    fields = cast(Fields, await redis().hgetall(_key(build_id)))
+    return await _readable(build_id, fields)
 
 
-async def load_progress(build_id: str, archive_ids: Iterable[int]) -> Collected:
-    """The same without the answers, which may be large."""
-    names = [b"done", *(f"progress:{key}".encode() for key in archive_ids)]
-    values = cast(list[bytes | None], await redis().hmget(_key(build_id), names))
-    found = zip(names, values, strict=True)
-    return _collected({name: value for name, value in found if value})
+async def look(build_id: str, archive_ids: Iterable[int] = ()) -> Standing:
+    """How a build stands, with the progress of these archives."""
+    names = [b"done", b"started", *(f"progress:{key}".encode() for key in archive_ids)]
+    async with redis().pipeline(transaction=False) as pipe:
+        pipe.exists(_lease_key(build_id))  # first: it ends when the build is done
+        pipe.hmget(_key(build_id), names)
+        has_worker, values = await pipe.execute()
+    found = zip(names, cast(list[bytes | None], values), strict=True)
+    fields = {name: value for name, value in found if value}
+    return Standing(
+        progress=_progress(fields),
+        is_done=b"done" in fields,
+        was_started=b"started" in fields,
+        has_worker=bool(has_worker),
+    )
 
 
 async def load_answer(build_id: str, archive_id: int) -> Answer | None:
     """What one archive answered, or ``None`` if it has not (or Redis lost it)."""
-    value = await redis().hget(_key(build_id), f"answer:{archive_id}")
-    return decode_answer(cast(bytes, value)) if value else None
+    name = f"answer:{archive_id}"
+    value = cast(bytes | None, await redis().hget(_key(build_id), name))
+    collected = await _readable(build_id, {name.encode(): value} if value else {})
+    return collected.answers.get(archive_id)
+
+
+async def answer_version(build_id: str, archive_id: int) -> str | None:
+    """Another one for each answer that was saved; ``None`` if there is none."""
+    value = await redis().hget(_key(build_id), f"version:{archive_id}")
+    return cast(bytes, value).decode() if value else None
 
 
 async def settle_primary(build_id: str, proposed: Primary) -> Primary:
@@ -149,162 +190,92 @@ async def settle_primary(build_id: str, proposed: Primary) -> Primary:
     )
 
 
-def _collected(fields: Fields) -> Collected:
+def _progress(fields: Fields) -> dict[int, Progress]:
+    return {
+        int(name.removeprefix(b"progress:")): Progress(**json.loads(value))
+        for name, value in fields.items()
+        if name.startswith(b"progress:")
+    }
+
+
+async def _readable(build_id: str, fields: Fields) -> Collected:
+    """What these fields hold. Answers that can't be read are lost: they are removed."""
     answers: dict[int, Answer] = {}
-    progress: dict[int, Progress] = {}
+    lost = []
     for name, value in fields.items():
-        kind, _, archive_id = name.decode().partition(":")
-        if kind == "answer":
+        kind, _, archive_id = name.partition(b":")
+        if kind != b"answer":
+            continue
+        try:
             answers[int(archive_id)] = decode_answer(value)
-        elif kind == "progress":
-            progress[int(archive_id)] = Progress(**json.loads(value))
-    return Collected(answers=answers, progress=progress, is_done=b"done" in fields)
+        except UnreadableAnswerError:
+            lost += [name, b"version:" + archive_id]
+    if lost:
+        logger.warning("answers_unreadable", build_id=build_id)
+        await redis().hdel(_key(build_id), b"done", *lost)
+    return Collected(
+        answers=answers,
+        progress=_progress(fields),
+        is_done=b"done" in fields and not lost,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to run a build, and what an earlier holder of it collected.
+
+    The holder renews it more often than every ``LEASE`` seconds; a worker that dies
+    stops doing so, and another may take the build.
+    """
+
+    build_id: str
+    owner: str
+    earlier: Collected
+
+    async def renew(self) -> None:
+        """Also after Redis lost it, but not once another worker has it."""
+        arguments = (self.owner, int(LEASE * 1000))
+        await _execute(_RENEW, _lease_key(self.build_id), *arguments)
+        await _save(self.build_id, {"started": 1})
+
+
+# A worker that stood still for too long must not touch the lease of its successor.
+_RENEW: Final = """
+local owner = redis.call('get', KEYS[1])
+if not owner or owner == ARGV[1] then
+  redis.call('set', KEYS[1], ARGV[1], 'PX', ARGV[2])
+end
+"""
+_RELEASE: Final = """
+if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('del', KEYS[1]) end
+"""
 
 
 @asynccontextmanager
-async def lease(build_id: str) -> AsyncIterator[Collected | None]:
-    """Hold the right to run a build; yields what an earlier holder collected.
-
-    ``None`` when another worker has it. The holder calls ``renew_lease`` more often than ``LEASE`` seconds; a worker that
-    dies stops doing so, and another may take the build.
-    """
-    key = f"{_key(build_id)}:lease"
+async def lease(build_id: str) -> AsyncIterator[Lease | None]:
+    """Hold the right to run a build; ``None`` when another worker has it."""
+    key, owner = _lease_key(build_id), secrets.token_hex(16)
     async with redis().pipeline(transaction=False) as pipe:
-        pipe.set(key, 1, nx=True, px=int(LEASE * 1000))
+        pipe.set(key, owner, nx=True, px=int(LEASE * 1000))
         pipe.hset(_key(build_id), "started", 1)
         pipe.expire(_key(build_id), settings.VIEWERHUB_LAUNCH_LIFETIME)
         pipe.hgetall(_key(build_id))
         has_it, _, _, fields = await pipe.execute()
+    if not has_it:
+        yield None
+        return
     try:
-        yield _collected(cast(Fields, fields)) if has_it else None
+        yield Lease(build_id, owner, await _readable(build_id, fields))
     finally:
-        if has_it:
-            await redis().delete(key)
+        with suppress(RedisError):  # it ends by itself
+            await _execute(_RELEASE, key, owner)
 
 
-async def renew_lease(build_id: str) -> None:
-    await redis().pexpire(f"{_key(build_id)}:lease", int(LEASE * 1000))
-
-
-async def lost_worker(build_id: str) -> bool:
-    """Whether a worker began this build and died over it."""
-    async with redis().pipeline(transaction=False) as pipe:
-        pipe.hexists(_key(build_id), "started")
-        pipe.exists(f"{_key(build_id)}:lease")
-        pipe.hexists(
-            _key(build_id), "done"
-        )  # last: done is written before the lease ends
-        was_started, has_lease, is_done = await pipe.execute()
-    return bool(was_started and not has_lease and not is_done)
+async def _execute(script: str, key: str, *arguments: str | int) -> None:
+    await cast(Any, redis().eval(script, 1, key, *arguments))
 
 
 async def claim_restart(build_id: str) -> bool:
     """The right to queue a build again; given once in ``LEASE`` seconds."""
     key = f"{_key(build_id)}:restart"
     return bool(await redis().set(key, 1, nx=True, px=int(LEASE * 1000)))
-
-
-def encode_answer(answer: Answer) -> bytes:
-    """Compact JSON (values by position), compressed lightly: speed counts here."""
-    data = [
-        answer.archive_id,
-        answer.state,
-        answer.message,
-        answer.milliseconds,
-        [_study_values(study) for study in answer.studies],
-    ]
-    text = json.dumps(data, separators=(",", ":"))  # \u escapes keep lone surrogates
-    return zlib.compress(text.encode(), 1)
-
-
-def decode_answer(value: bytes) -> Answer:
-    archive_id, state, message, milliseconds, studies = json.loads(
-        zlib.decompress(value)
-    )
-    return Answer(
-        archive_id=archive_id,
-        state=state,
-        message=message,
-        milliseconds=milliseconds,
-        studies=tuple(map(_study, studies)),
-    )
-
-
-def _study_values(study: Study) -> list[Any]:
-    patient = study.patient
-    return [
-        study.study_instance_uid,
-        study.study_date,
-        study.study_time,
-        study.accession_number,
-        study.study_id,
-        study.study_description,
-        study.referring_physician_name,
-        [
-            patient.patient_id,
-            patient.issuer_of_patient_id,
-            patient.patient_name,
-            patient.patient_birth_date,
-            patient.patient_sex,
-        ],
-        [_series_values(series) for series in study.series],
-    ]
-
-
-def _series_values(series: Series) -> list[Any]:
-    return [
-        series.series_instance_uid,
-        series.modality,
-        series.series_number,
-        series.series_description,
-        series.series_date,
-        series.series_time,
-        [
-            (
-                instance.sop_instance_uid,
-                instance.sop_class_uid,
-                instance.instance_number,
-            )
-            for instance in series.instances
-        ],
-    ]
-
-
-def _study(values: list[Any]) -> Study:
-    uid, date, time, accession, study_id, description, physician, patient, series = (
-        values
-    )
-    patient_id, issuer, name, birth_date, sex = patient
-    return Study(
-        study_instance_uid=uid,
-        study_date=date,
-        study_time=time,
-        accession_number=accession,
-        study_id=study_id,
-        study_description=description,
-        referring_physician_name=physician,
-        patient=Patient(
-            patient_id=patient_id,
-            issuer_of_patient_id=issuer,
-            patient_name=name,
-            patient_birth_date=birth_date,
-            patient_sex=sex,
-        ),
-        series=tuple(map(_series, series)),
-    )
-
-
-def _series(values: list[Any]) -> Series:
-    uid, modality, number, description, date, time, instances = values
-    return Series(
-        series_instance_uid=uid,
-        modality=modality,
-        series_number=number,
-        series_description=description,
-        series_date=date,
-        series_time=time,
-        instances=tuple(
-            Instance(sop_instance_uid=sop, sop_class_uid=sop_class, instance_number=n)
-            for sop, sop_class, n in instances
-        ),
-    )

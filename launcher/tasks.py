@@ -13,17 +13,20 @@ from django.utils import timezone
 
 from archives.clients import Endpoint
 from archives.entities import Study
-from archives.errors import ArchiveError
+from archives.errors import ArchiveError, ArchiveRefusedError
 from archives.models import Archive
 from launcher import background, cached_images, store
+from launcher.answers import Answer
 from launcher.collect import ArchivePlan, BuildPlan, collect
 from launcher.models import ArchiveOutcome, Build, Launch
-from launcher.store import Answer
 
 logger = structlog.get_logger(__name__)
 
-# A task that waited this long in the queue is taken for lost.
+# A task that waited this long in the queue is taken for lost. Who waits for it does not
+# wait for the sweeper.
 FORGOTTEN: Final = timedelta(seconds=45)
+# A build ends so much later than its archives at the latest (seconds).
+MARGIN: Final = 30.0
 
 
 @shared_task
@@ -38,7 +41,10 @@ def build_manifest(build_id: str) -> None:
         return
     collecting = background.start(collect(_plan(build)))
     _mark_building(build)  # while the archives are being asked
-    answers = collecting.result()
+    try:
+        answers = collecting.result(settings.VIEWERHUB_BUILD_TIMEOUT + MARGIN)
+    finally:
+        collecting.cancel()  # gives its lease back, if it has not ended
     if answers is not None:
         _record(build, answers)
 
@@ -58,6 +64,10 @@ def _plan(build: Build) -> BuildPlan:
 
 
 def _endpoint(archive: Archive) -> Endpoint | ArchiveError:
+    if not archive.is_enabled:
+        return ArchiveRefusedError(
+            f"{archive.name} was disabled. Ask your administrator to enable it again."
+        )
     try:
         return archive.endpoint()
     except ArchiveError as error:
@@ -95,9 +105,10 @@ def _record(build: Build, answers: tuple[Answer, ...]) -> None:
         build.state, build.flight, build.finished = state, None, timezone.now()
         build.label = _label(answers)
         build.save(update_fields=["state", "flight", "finished", "label"])
-        Launch.objects.filter(build=build, state__in=Launch.UNFINISHED).update(
-            state=state
-        )
+        unfinished = Launch.objects.filter(build=build, state__in=Launch.UNFINISHED)
+        if has_images:  # a viewer may have come before the last archive answered
+            unfinished.filter(fetched__isnull=False).update(state=Launch.State.FETCHED)
+        unfinished.update(state=state)
     cached_images.remember(build, answers)
     logger.info(
         "build_finished",
@@ -138,18 +149,10 @@ def _label(answers: tuple[Answer, ...]) -> str:
 def sweep_launches() -> None:
     """End what hangs, expire what is over, and forget old history.
 
-    A build that lost its worker or its message is queued again; one that is older than
-    any build may last ends as failed.
+    A build that lost its worker or its message is queued again; one that no worker has
+    and that was queued longer ago than any build may last ends as failed.
     """
     now = timezone.now()
-    overdue = timedelta(seconds=settings.VIEWERHUB_BUILD_TIMEOUT + 60)
-    for build in Build.objects.unfinished().filter(
-        created__lt=now - timedelta(seconds=store.LEASE)
-    ):
-        if build.created < now - overdue:
-            _give_up(build)
-        elif background.run(_needs_worker(build, now)):
-            build_manifest.delay(str(build.pk))
     over = Launch.objects.filter(expires__lte=now).exclude(
         state__in=[Launch.State.EXPIRED, Launch.State.REVOKED]
     )
@@ -158,22 +161,29 @@ def sweep_launches() -> None:
     cached_images.forget(builds)
     history = timedelta(days=settings.VIEWERHUB_LAUNCH_HISTORY_DAYS)
     Build.objects.filter(created__lt=now - history).delete()
+    overdue = timedelta(seconds=settings.VIEWERHUB_BUILD_TIMEOUT + 60)
+    for build in Build.objects.unfinished().filter(
+        queued__lt=now - timedelta(seconds=store.LEASE)
+    ):
+        if build.queued < now - overdue:
+            _give_up(build)
+        elif background.run(_needs_worker(build, now)):
+            build_manifest.delay(str(build.pk))
 
 
 async def _needs_worker(build: Build, now: datetime) -> bool:
     """Whether the worker died, or nobody ever took the task from the queue."""
-    build_id = str(build.pk)
-    is_forgotten = (
-        build.state == Build.State.PENDING and build.created < now - FORGOTTEN
-    )
-    if is_forgotten or await store.lost_worker(build_id):
-        return await store.claim_restart(build_id)
-    return False
+    standing = await store.look(str(build.pk))
+    was_begun = standing.was_started or build.state == Build.State.BUILDING
+    is_lost = was_begun or build.queued < now - FORGOTTEN
+    if standing.has_worker or not is_lost:
+        return False
+    return await store.claim_restart(str(build.pk))
 
 
 def _give_up(build: Build) -> None:
     message = "The hub did not get to ask {name} in time. Try again, or tell your administrator."
-    answers = tuple(
+    missing = tuple(
         Answer(
             archive_id=archive.pk,
             state="failed",
@@ -181,15 +191,22 @@ def _give_up(build: Build) -> None:
         )
         for archive in build.archives.all()
     )
-    _record(build, background.run(_complete(str(build.pk), answers)))
+    answers = background.run(_complete(str(build.pk), missing))
+    if answers is not None:
+        _record(build, answers)
 
 
-async def _complete(build_id: str, missing: tuple[Answer, ...]) -> tuple[Answer, ...]:
-    """Fill in the answers that never came, and mark the build as done."""
-    known = (await store.load(build_id)).answers
-    for answer in missing:
-        if answer.archive_id not in known:
-            known[answer.archive_id] = answer
-            await store.save_answer(build_id, answer)
-    await store.finish(build_id)
-    return tuple(known.values())
+async def _complete(
+    build_id: str, missing: tuple[Answer, ...]
+) -> tuple[Answer, ...] | None:
+    """Fill in the answers that never came, and mark the build as done.
+
+    ``None`` if a worker has it: it will.
+    """
+    async with store.lease(build_id) as lease:
+        if lease is None:
+            return None
+        known = lease.earlier.answers
+        answers = tuple(known.get(one.archive_id, one) for one in missing)
+        await store.finish(build_id, answers)
+    return answers

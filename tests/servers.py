@@ -73,6 +73,13 @@ class Limited(EmbeddedArchive):
         return islice(super().matches(query), self.limit)
 
 
+class ListsNothing(EmbeddedArchive):
+    """Finds studies and counts their instances, but lists neither those nor series."""
+
+    def matches(self, query: Query) -> Iterator[Attributes]:
+        return super().matches(query) if query.level is Level.STUDY else iter(())
+
+
 class Hierarchical(EmbeddedArchive):
     """Wants the unique keys of all levels above (PS3.4 C.4.1.2.1): answers 0xA900 to
     anything else, and does not agree to relational queries."""

@@ -3,6 +3,7 @@
 import archives.fields
 import django.core.validators
 import django.db.models.deletion
+import django.utils.timezone
 import uuid
 from django.conf import settings
 from django.db import migrations, models
@@ -78,6 +79,7 @@ class Migration(migrations.Migration):
                 ('label', archives.fields.EncryptedTextField(blank=True)),
                 ('uploaded_manifest', archives.fields.EncryptedTextField(blank=True)),
                 ('created', models.DateTimeField(auto_now_add=True)),
+                ('queued', models.DateTimeField(default=django.utils.timezone.now)),
                 ('started', models.DateTimeField(null=True)),
                 ('finished', models.DateTimeField(null=True)),
                 ('archives', models.ManyToManyField(to='archives.archive')),
@@ -172,7 +174,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='build',
-            index=models.Index(condition=models.Q(('state__in', ('pending', 'building'))), fields=['created'], name='build_unfinished'),
+            index=models.Index(condition=models.Q(('state__in', ('pending', 'building'))), fields=['queued'], name='build_unfinished'),
         ),
         migrations.AddConstraint(
             model_name='archiveoutcome',

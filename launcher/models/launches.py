@@ -54,6 +54,8 @@ class Build(models.Model):
     # A manifest that was sent to the hub whole, instead of a selection to ask for.
     uploaded_manifest = EncryptedTextField(blank=True, unreadable="")
     created = models.DateTimeField(auto_now_add=True)
+    # Later than that if Redis lost what it collected, and it was queued again.
+    queued = models.DateTimeField(default=timezone.now)
     started = models.DateTimeField(null=True)
     finished = models.DateTimeField(null=True)
 
@@ -62,7 +64,7 @@ class Build(models.Model):
     class Meta:
         indexes = [
             models.Index(
-                fields=["created"],
+                fields=["queued"],
                 condition=Q(state__in=("pending", "building")),
                 name="build_unfinished",  # what the sweeper looks for
             )

@@ -2,19 +2,25 @@
 
 import asyncio
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from django.db.models import F
 from django.utils import timezone
 
 from archives.embedded import EmbeddedArchive
 from archives.entities import PatientIdentifier, Selection, StudyFilter
-from launcher import background, store
+from archives.models import Archive
+from launcher import background, collect, store, tasks
 from launcher.models import ArchiveOutcome, Build, Launch
+from launcher.services import restart_build
 from launcher.tasks import build_manifest, sweep_launches
 from tests.factories import make_dimse_archive, make_launch
-from tests.servers import Limited, WrongPatient
+from tests.processes import wait_until
+from tests.servers import Limited, ListsNothing, Slow, WrongPatient
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -122,6 +128,28 @@ def test_build_says_when_an_archive_cut_its_answer(dicom_files, tmp_path):
     assert "missing" in outcome.message
 
 
+def test_build_says_when_an_archive_lists_nothing_of_what_it_found():
+    """The images are there: "not found" would be wrong."""
+    with ListsNothing() as server:
+        launch = make_launch([make_dimse_archive(server)], selection=CT_SMALL).launch
+        outcome = build(launch)["main"]
+
+    assert outcome.state == ArchiveOutcome.State.FAILED
+    assert "Main PACS holds 1 images" in outcome.message
+    assert "listed none" in outcome.message
+
+
+def test_build_does_not_ask_an_archive_that_was_disabled(embedded_archive):
+    archive = make_dimse_archive(embedded_archive)
+    launch = make_launch([archive], selection=CT_SMALL).launch
+    Archive.objects.update(is_enabled=False)
+
+    outcome = build(launch)["main"]
+
+    assert outcome.state == ArchiveOutcome.State.REFUSED
+    assert "Main PACS was disabled" in outcome.message
+
+
 @pytest.fixture
 def divided(dicom_files):
     """A patient's studies in two archives: the newest and the oldest apart."""
@@ -183,19 +211,10 @@ def test_build_under_way_elsewhere_is_left_alone(embedded_archive):
     ).launch
     build_id = str(launch.build_id)
 
-    async def hold(start, stop):
-        async with store.lease(build_id) as earlier:
-            assert earlier
-            start.set()
-            await stop.wait()
-
     async def with_another_worker():
-        start, stop = asyncio.Event(), asyncio.Event()
-        holder = asyncio.create_task(hold(start, stop))
-        await start.wait()
-        await asyncio.to_thread(build_manifest, build_id)
-        stop.set()
-        await holder
+        async with store.lease(build_id) as lease:
+            assert lease
+            await asyncio.to_thread(build_manifest, build_id)
 
     background.run(with_another_worker())
 
@@ -214,13 +233,89 @@ def test_build_does_not_ask_again_who_answered_an_attempt_cut_short(embedded_arc
     assert build(launch)["old"].message == "Earlier."
 
 
+@pytest.fixture
+def slow(dicom_files):
+    """The server of an archive that answers when it is told to."""
+    with Slow(dicom_files.paths([dicom_files.study("cr")])) as server:
+        yield server
+
+
+@pytest.fixture
+def slow_launch(embedded_archive, slow, dicom_files):
+    """A launch of two archives, of which the second is the slow one."""
+    archives = [
+        make_dimse_archive(embedded_archive),
+        make_dimse_archive(slow, name="Slow", slug="slow", answer_timeout=60),
+    ]
+    selection = replace(
+        CT_SMALL, study_instance_uids=(dicom_files.study("cr").study_instance_uid,)
+    )
+    return make_launch(archives, selection=selection).launch
+
+
+def answered_by(launch, slug):
+    archive = Archive.objects.get(slug=slug)
+    return background.run(store.load_answer(str(launch.build_id), archive.pk))
+
+
+@pytest.mark.parametrize("loss", ["flush", "restart"])
+def test_build_keeps_all_answers_though_redis_lost_the_first(
+    slow_launch, slow, valkey, loss
+):
+    with ThreadPoolExecutor() as pool:
+        building = pool.submit(build_manifest, str(slow_launch.build_id))
+        assert wait_until(lambda: answered_by(slow_launch, "main"))
+        assert slow.asked.wait(20)
+        if loss == "flush":
+            flush(valkey)
+        else:
+            valkey.stop()
+            valkey.start()
+        slow.proceed.set()
+        building.result(60)
+
+    collected = background.run(store.load(str(slow_launch.build_id)))
+    assert collected.is_done
+    assert [len(answer.studies) for answer in collected.answers.values()] == [1, 1]
+    slow_launch.refresh_from_db()
+    assert slow_launch.state == Launch.State.READY
+
+
+def test_build_ends_in_time_though_a_client_does_not(
+    slow_launch, settings, monkeypatch
+):
+    settings.VIEWERHUB_BUILD_TIMEOUT = 3600
+    monkeypatch.setattr(collect, "GRACE", 2.0 - 3600)
+
+    outcomes = build(slow_launch)
+
+    assert outcomes["main"].state == ArchiveOutcome.State.OK
+    assert outcomes["slow"].state == ArchiveOutcome.State.UNAVAILABLE
+    assert "in time" in outcomes["slow"].message
+
+
+def test_task_ends_in_time_and_leaves_the_build_to_others(
+    slow_launch, settings, monkeypatch
+):
+    settings.VIEWERHUB_BUILD_TIMEOUT = 3600
+    monkeypatch.setattr(tasks, "MARGIN", 0.5 - 3600)
+
+    with pytest.raises(TimeoutError):
+        build_manifest(str(slow_launch.build_id))
+
+    def is_free():
+        return not background.run(store.look(str(slow_launch.build_id))).has_worker
+
+    assert wait_until(is_free)
+
+
 def test_build_of_unknown_id_is_ignored():
     build_manifest(str(uuid.uuid4()))
 
 
 def set_age(build_id, seconds):
-    created = timezone.now() - timedelta(seconds=seconds)
-    Build.objects.filter(pk=build_id).update(created=created)
+    then = timezone.now() - timedelta(seconds=seconds)
+    Build.objects.filter(pk=build_id).update(created=then, queued=then)
 
 
 def queued(valkey):
@@ -229,6 +324,13 @@ def queued(valkey):
 
     with redis.Redis.from_url(valkey.url) as connection:
         return connection.llen("viewerhub")
+
+
+def flush(valkey):
+    import redis
+
+    with redis.Redis.from_url(valkey.url) as connection:
+        connection.flushall()
 
 
 def test_sweeper_queues_a_build_nobody_took(valkey):
@@ -249,6 +351,79 @@ def test_sweeper_leaves_young_builds_alone(valkey):
     sweep_launches()
 
     assert queued(valkey) == before
+
+
+def test_sweeper_queues_a_build_whose_traces_are_lost(valkey):
+    launch = make_launch([make_dimse_archive()]).launch
+    Build.objects.update(state=Build.State.BUILDING)
+    set_age(launch.build_id, 20)
+    flush(valkey)
+
+    sweep_launches()
+
+    assert queued(valkey) == 1
+
+
+def test_sweeper_queues_a_build_that_was_not_recorded(embedded_archive, valkey):
+    """Its worker died between the two."""
+    launch = make_launch(
+        [make_dimse_archive(embedded_archive)], selection=CT_SMALL
+    ).launch
+    build(launch)
+    Build.objects.update(state=Build.State.BUILDING, finished=None)
+    Launch.objects.update(state=Launch.State.BUILDING)
+    set_age(launch.build_id, 20)
+    before = queued(valkey)
+
+    sweep_launches()
+    assert queued(valkey) == before + 1
+    build(launch)
+
+    assert launch.state == Launch.State.READY
+
+
+def test_sweeper_leaves_a_new_attempt_of_an_old_launch_alone(embedded_archive, valkey):
+    launch = make_launch(
+        [make_dimse_archive(embedded_archive)], selection=CT_SMALL
+    ).launch
+    build(launch)
+    set_age(launch.build_id, 3600)
+    flush(valkey)
+
+    restart_build(str(launch.build_id))
+    Build.objects.update(queued=F("queued") - timedelta(seconds=20))
+    sweep_launches()
+
+    assert Build.objects.get().state == Build.State.PENDING
+    assert queued(valkey) == 1
+    build(launch)
+    assert Build.objects.get().state == Build.State.READY
+
+
+def test_sweeper_leaves_a_build_to_the_worker_that_has_it(settings):
+    launch = make_launch([make_dimse_archive()]).launch
+    set_age(launch.build_id, settings.VIEWERHUB_BUILD_TIMEOUT + 100)
+
+    async def with_a_worker():
+        async with store.lease(str(launch.build_id)) as lease:
+            assert lease
+            await asyncio.to_thread(sweep_launches)
+
+    asyncio.run(with_a_worker())
+
+    assert Build.objects.get().state == Build.State.PENDING
+    assert not ArchiveOutcome.objects.exists()
+
+
+def test_restart_leaves_a_build_under_way_as_it_is(valkey):
+    launch = make_launch([make_dimse_archive()]).launch
+    Build.objects.update(state=Build.State.BUILDING)
+    before = Build.objects.get().queued
+
+    restart_build(str(launch.build_id))
+
+    build = Build.objects.get()
+    assert (build.state, build.queued) == (Build.State.BUILDING, before)
 
 
 def test_sweeper_gives_up_what_is_older_than_any_build(settings):

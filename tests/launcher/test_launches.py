@@ -3,6 +3,7 @@ from datetime import timedelta
 from html import unescape
 
 import pytest
+import redis
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.urls import reverse
@@ -267,6 +268,43 @@ def test_unreachable_queue_is_told_and_nothing_is_stored(client, valkey):
     assert "queue is not reachable" in text_of(answer)
     assert "Try again" in text_of(answer)
     assert not Launch.objects.exists()
+
+
+def test_launch_joins_a_build_and_queues_it_once_more(launch, alice, valkey):
+    """The message of the first may be lost; another one is harmless."""
+    before = queued(valkey)
+
+    joined = again(launch, alice).launch
+
+    assert joined.build_id == launch.build_id
+    assert queued(valkey) == before + 1
+
+
+def test_launch_that_can_not_be_queued_takes_no_other_with_it(launch, alice, valkey):
+    if valkey.process is None:
+        pytest.skip("the Redis server was given, not started by the tests")
+    valkey.stop()
+    try:
+        with pytest.raises(services.QueueUnavailableError):
+            again(launch, alice)
+    finally:
+        valkey.start()
+
+    assert [one.pk for one in Launch.objects.all()] == [launch.pk]
+    build_manifest(str(launch.build_id))
+    launch.refresh_from_db()
+    assert launch.state == Launch.State.READY
+
+
+def again(launch, user):
+    """Another launch of the same."""
+    archives = list(launch.build.archives.all())
+    return make_launch(archives, user=user, selection=launch.build.get_selection())
+
+
+def queued(valkey):
+    with redis.Redis.from_url(valkey.url) as connection:
+        return connection.llen("viewerhub")
 
 
 # Several studies
