@@ -20,7 +20,7 @@ from launcher import manifest, template_lines
 from launcher.answers import Answer
 from launcher.direct_images import sends_as_stored
 from launcher.hub_addresses import dicomweb_url as dicomweb_url
-from launcher.manifest import ArcQuery, Form, Message, Severity
+from launcher.manifest import ArcQuery, Folded, Form, Message, Severity
 from launcher.models import ArchiveOutcome, Build, Launch, LaunchTemplate
 from launcher.retrieval import Version, choose
 from launcher.retrieval import retrieval_of as retrieval_of
@@ -123,10 +123,12 @@ def render(
     arc_queries = [
         replace(
             arc_query(archive, delivery, reader.version),
-            studies=tuple(_of_part(found, reader.part, archive, primary)),
-            listed_series=_partly_selected(found, delivery.selection),
-            listed_studies=_partial(answer, found, delivery.selection),
-            message=_message(archive, answer) if reader.part != Part.REST else None,
+            studies=tuple(_of_part(found.studies, reader.part, archive, primary)),
+            listed_series=_partly_selected(found.studies, delivery.selection),
+            listed_studies=_partial(answer, found.studies, delivery.selection),
+            message=_message(delivery, archive, answer, found)
+            if reader.part != Part.REST
+            else None,
         )
         for archive, answer, found in zip(
             delivery.archives, answers, folded, strict=True
@@ -263,20 +265,37 @@ def _parameters(text: str) -> str:
     return f"&{quote(parameters, safe=_QUERY)}" if parameters else ""
 
 
-def _message(archive: Archive, answer: Answer | None) -> Message | None:
+def _message(
+    delivery: Delivery, archive: Archive, answer: Answer | None, found: Folded
+) -> Message | None:
+    """All that there is to say of an archive, in one dialog."""
     if answer is None:
         return Message(
             title=f"{archive.name}: no answer yet",
             description=f"{archive.name} is still being asked. Open the images again in "
             "a moment to see what it holds.",
         )
+    left_out = _left_out(delivery, archive, found)
     if not answer.message:
-        return None
+        title = f"{archive.name}: some images are left out"
+        return Message(title=title, description=left_out) if left_out else None
     is_error = answer.state in {_OUTCOME.UNAVAILABLE, _OUTCOME.REFUSED, _OUTCOME.FAILED}
     return Message(
         title=f"{archive.name}: {_OUTCOME(answer.state).label.lower()}",
-        description=answer.message,
+        description=f"{answer.message} {left_out}".strip(),
         severity=Severity.ERROR if is_error else Severity.WARNING,
+    )
+
+
+def _left_out(delivery: Delivery, archive: Archive, found: Folded) -> str:
+    """Of instances that Weasis would skip: another archive has more of their series."""
+    if not found.left_out:
+        return ""
+    others = " and ".join(delivery.archives[place].name for place in found.elsewhere)
+    return (
+        f"{archive.name} has {found.left_out:,} more images of series that are opened "
+        f"from {others}, and the viewer takes a series from one archive only. To see "
+        f"them, open the study from {archive.name} alone."
     )
 
 
@@ -297,7 +316,7 @@ CLOSED: Final = Message(
 )
 STORE_UNAVAILABLE: Final = Message(
     title="ViewerHub has a problem",
-    description="The hub can't reach its own store. Open the images again in a minute, "
-    "or tell your administrator.",
+    description="The hub can't list the images at the moment. Open them again in a "
+    "minute, or tell your administrator the time.",
     severity=Severity.ERROR,
 )

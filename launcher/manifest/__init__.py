@@ -11,7 +11,7 @@ from launcher.manifest.arc_query import (
     Message,
     Severity,
 )
-from launcher.manifest.ordering import fold_duplicates, newest_first
+from launcher.manifest.ordering import Folded, fold_duplicates, newest_first
 from launcher.manifest.rendering import DECLARATION, NAMESPACE, render, render_json
 from launcher.manifest.upload import GRAMMAR, ManifestError, check_upload
 
@@ -20,6 +20,7 @@ __all__ = [
     "GRAMMAR",
     "NAMESPACE",
     "ArcQuery",
+    "Folded",
     "Form",
     "ManifestError",
     "Message",

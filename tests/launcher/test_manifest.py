@@ -334,18 +334,48 @@ def test_store_gives_back_what_an_archive_answered(found, message):
     assert store.decode_answer(store.encode_answer(answer)) == answer
 
 
+def series_of(folded):
+    return [
+        series.series_instance_uid
+        for study in folded.studies
+        for series in study.series
+    ]
+
+
 def test_fold_duplicates_keeps_the_fuller_copy_of_a_series():
     partial = make_study(series=[make_series("1.2.1", 2), make_series("1.2.2", 5)])
     complete = make_study(series=[make_series("1.2.1", 9), make_series("1.2.3", 1)])
 
     first, second = fold_duplicates([(partial,), (complete,)])
 
-    assert [s.series_instance_uid for study in first for s in study.series] == ["1.2.2"]
-    kept = [s.series_instance_uid for study in second for s in study.series]
-    assert kept == ["1.2.1", "1.2.3"]
+    assert series_of(first) == ["1.2.2"]
+    assert series_of(second) == ["1.2.1", "1.2.3"]
+    assert (first.left_out, second.left_out) == (0, 0)
 
 
 def test_fold_duplicates_prefers_the_earlier_archive_and_drops_empty_studies():
     study = make_study(series=[make_series("1.2.1", 2)])
 
-    assert fold_duplicates([(study,), (replace(study),)]) == ((study,), ())
+    first, second = fold_duplicates([(study,), (replace(study),)])
+
+    assert (first.studies, second.studies) == ((study,), ())
+
+
+def test_fold_duplicates_counts_what_no_archive_can_show():
+    """Each archive holds a part of the series that the other has not."""
+    whole = make_series("1.2.1", 16)
+    first_ten = replace(whole, instances=whole.instances[:10])
+    last_twelve = replace(whole, instances=whole.instances[4:])
+
+    first, second, third = fold_duplicates(
+        [
+            (make_study(series=[first_ten, make_series("1.2.2", 3)]),),
+            (make_study(series=[last_twelve, make_series("1.2.2", 1)]),),
+            (make_study(series=[last_twelve]),),
+        ]
+    )
+
+    assert series_of(second) == ["1.2.1"]
+    assert (first.left_out, first.elsewhere) == (4, (1,))
+    assert (second.left_out, second.elsewhere) == (0, ())
+    assert (third.left_out, third.elsewhere) == (0, ())

@@ -164,6 +164,38 @@ def test_messages_are_shown_with_the_primary_study_only():
     assert titles_of(started, "/rest") == []
 
 
+def messages_of(started):
+    root = read(fetch(started)[1])
+    return {one.get("title"): one.get("description") for one in root.iter("Message")}
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "title"),
+    [
+        ("ok", "", "Backup: some images are left out"),
+        ("truncated", "Some are missing.", "Backup: incomplete"),
+    ],
+)
+def test_images_that_the_viewer_would_skip_are_told(state, message, title):
+    """It takes a series from one archive only, and each has what the other has not."""
+    archives = [make_dimse_archive(), make_dimse_archive(name="Backup", slug="backup")]
+    started = make_launch(archives, selection=Selection())
+    instances = [Instance(sop_instance_uid=f"1.1.1.{n}") for n in range(16)]
+    for archive, part in zip(archives, (instances[4:], instances[:10]), strict=True):
+        series = Series(series_instance_uid="1.1.1", instances=tuple(part))
+        is_last = archive == archives[-1]
+        values = {"state": state, "message": message} if is_last else {}
+        answer(started, archive, replace(STUDIES[0], series=(series,)), **values)
+    finish(started)
+
+    told = messages_of(started)
+
+    assert list(told) == [title]
+    assert f"{message} Backup has 4 more images".strip() in told[title]
+    assert "from Main PACS" in told[title]
+    assert "from Backup alone" in told[title]
+
+
 def test_nothing_found_is_said_once():
     started = answered(make_dimse_archive())
 
