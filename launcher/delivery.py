@@ -314,7 +314,7 @@ CLOSED: Final = Message(
     "again in ViewerHub, or in the system you came from.",
     severity=Severity.ERROR,
 )
-STORE_UNAVAILABLE: Final = Message(
+FAILED: Final = Message(
     title="ViewerHub has a problem",
     description="The hub can't list the images at the moment. Open them again in a "
     "minute, or tell your administrator the time.",

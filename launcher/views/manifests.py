@@ -12,9 +12,11 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, Final
 
+import structlog
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db.models import Case, Value, When
+from django.db import DatabaseError
+from django.db.models import Case, F, Value, When
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
@@ -31,6 +33,8 @@ from launcher.retrieval import Version
 from launcher.store import Collected
 from launcher.threads import release_connection
 from launcher.waiting import until_done
+
+logger = structlog.get_logger(__name__)
 
 XML: Final = "text/xml; charset=utf-8"
 JSON: Final = "application/json"
@@ -64,9 +68,10 @@ async def manifest_detail(
         collected = await store.load(found.build_id)
         if collected.is_done:
             return _whole(request, reader, await _deliver(found, collected, reader))
-    except RedisError:
-        body = delivery.render_message(delivery.STORE_UNAVAILABLE, reader)
-        return _whole(request, reader, body)
+    except RedisError:  # it may be back in a moment
+        pass
+    except Exception as error:
+        return _whole(request, reader, _failed(found, reader, error))
     response = StreamingHttpResponse(
         _when_ready(found, reader), content_type=_content_type(reader), headers=HEADERS
     )
@@ -114,9 +119,20 @@ async def _when_ready(found: Delivery, reader: Reader) -> AsyncIterator[bytes]:
             yield b" \n"
         collected = await store.load(found.build_id)
         body = await _deliver(found, collected, reader)
-    except RedisError:
-        body = delivery.render_message(delivery.STORE_UNAVAILABLE, reader)
+    except Exception as error:
+        body = _failed(found, reader, error)
     yield body
+
+
+def _failed(found: Delivery, reader: Reader, error: Exception) -> bytes:
+    """A viewer can show a message, and can't show a status or half a document."""
+    logger.error(
+        "manifest_failed",
+        launch_id=found.launch_id,
+        error=type(error).__name__,
+        exc_info=not isinstance(error, RedisError),  # where that is, tells nothing
+    )
+    return delivery.render_message(delivery.FAILED, reader)
 
 
 async def _deliver(found: Delivery, collected: Collected, reader: Reader) -> bytes:
@@ -143,8 +159,16 @@ def _mark_fetched(
         "fetched": timezone.now(),
         "viewer": f"Weasis {'.'.join(map(str, version))}" if version else "",
     }
+    fetched = Value(Launch.State.FETCHED)
     if has_images and (collected is None or collected.is_done):
         # It may be revoked at this very moment.
         revoked = When(state=Launch.State.REVOKED, then=Value(Launch.State.REVOKED))
-        values["state"] = Case(revoked, default=Value(Launch.State.FETCHED))
-    Launch.objects.filter(pk=found.launch_id).update(**values)
+        values["state"] = Case(revoked, default=fetched)
+    else:  # if the last archive has answered meanwhile; or the worker will do it
+        ready = When(state=Launch.State.READY, then=fetched)
+        values["state"] = Case(ready, default=F("state"))
+    try:
+        Launch.objects.filter(pk=found.launch_id).update(**values)
+    except DatabaseError as error:  # the images matter more
+        name = type(error).__name__
+        logger.warning("fetch_not_recorded", launch_id=found.launch_id, error=name)

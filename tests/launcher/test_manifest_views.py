@@ -6,14 +6,16 @@ from datetime import timedelta
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import DatabaseError
 from django.test import AsyncClient
 from django.utils import timezone
 from lxml import etree
 
 from archives.entities import PatientIdentifier, Selection
 from archives.models import Archive
-from launcher import background, store, waiting
+from launcher import background, delivery, store, waiting
 from launcher.models import Build, Launch
+from launcher.models.launches import LaunchQuerySet
 from launcher.tasks import build_manifest
 from tests.factories import (
     make_api_client,
@@ -226,7 +228,8 @@ def test_manifest_is_built_again_when_redis_has_lost_it(embedded_archive, valkey
     assert len(list(read(body).iter("Instance"))) == 1
 
 
-def test_manifest_with_redis_down_says_so(embedded_archive, valkey):
+def test_manifest_with_redis_down_says_so(embedded_archive, valkey, monkeypatch):
+    monkeypatch.setattr(waiting, "OUTAGE", 0.1)
     started = built([make_dimse_archive(embedded_archive)])
     valkey.stop()
     try:
@@ -235,7 +238,64 @@ def test_manifest_with_redis_down_says_so(embedded_archive, valkey):
         valkey.start()
 
     assert response.status_code == 200
-    assert "own store" in messages_of(body)["ViewerHub has a problem"]
+    assert "again in a minute" in messages_of(body)["ViewerHub has a problem"]
+
+
+def test_manifest_is_built_again_when_its_bytes_can_not_be_read(embedded_archive):
+    """Another version of the hub may have written them."""
+    archive = make_dimse_archive(embedded_archive)
+    started = built([archive])
+    build_id = str(started.launch.build_id)
+
+    async def fetch_while_a_worker_runs():
+        name = f"viewerhub:build:{build_id}"
+        await store.redis().hset(name, f"answer:{archive.pk}", b"something else")
+        request = asyncio.create_task(fetch(path_of(started)))
+        unfinished = Build.objects.unfinished()
+        while not await unfinished.aexists():
+            assert not request.done()
+            await asyncio.sleep(0.01)
+        await sync_to_async(build_manifest, thread_sensitive=False)(build_id)
+        return await request
+
+    _, body = asyncio.run(fetch_while_a_worker_runs())
+
+    assert len(list(read(body).iter("Instance"))) == 1
+
+
+@pytest.mark.parametrize("is_ready", [True, False])
+def test_manifest_stays_well_formed_whatever_goes_wrong(
+    embedded_archive, settings, monkeypatch, is_ready
+):
+    settings.VIEWERHUB_MANIFEST_DEADLINE = 0.05
+    archives = [make_dimse_archive(embedded_archive)]
+    started = built(archives) if is_ready else make_launch(archives)
+
+    def fail(*_):
+        raise ValueError
+
+    monkeypatch.setattr(delivery, "render", fail)
+
+    response, body = asyncio.run(fetch(path_of(started)))
+
+    assert response.status_code == 200
+    assert response.streaming != is_ready
+    assert "again in a minute" in messages_of(body)["ViewerHub has a problem"]
+
+
+def test_manifest_is_delivered_though_that_can_not_be_recorded(
+    embedded_archive, monkeypatch
+):
+    started = built([make_dimse_archive(embedded_archive)])
+
+    def fail(*_, **__):
+        raise DatabaseError
+
+    monkeypatch.setattr(LaunchQuerySet, "update", fail)
+
+    _, body = asyncio.run(fetch(path_of(started)))
+
+    assert len(list(read(body).iter("Instance"))) == 1
 
 
 @pytest.mark.parametrize(
