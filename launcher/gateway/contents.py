@@ -1,26 +1,35 @@
 """What a launch has of one archive: the instances its manifest lists.
 
-Kept in this process for the builds used last; Redis has them all.
+Kept in this process for the answers used last; Redis has them all.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
+from redis.exceptions import RedisError
 
 from archives.entities import InstanceIdentifier, Selection, Study
 from launcher import store
-from launcher.models import Build
+from launcher.models import ArchiveOutcome, Build
 from launcher.selections import names_all_of
 from launcher.waiting import until_done
 
 # Weasis waits 15 s for the first byte of an image.
 REBUILD_DEADLINE: Final = 12.0
-MAXIMUM_KEPT: Final = 64
+# Of instances in all that is kept: about 100 MB.
+MAXIMUM_KEPT: Final = 200_000
+# How long an instance that is known is served without asking Redis for a newer answer,
+# since viewers ask for thousands (seconds).
+FRESH: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,30 +95,119 @@ class Contents:
         return study in self.whole_studies or series in self.whole_series
 
 
-_kept: OrderedDict[tuple[str, int], Contents] = OrderedDict()
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Contents, the version of the answer they are made from, and when that was looked up."""
+
+    version: str
+    contents: Contents
+    checked: float = field(default_factory=time.monotonic)
+
+    def has_fresh(self, sop_instance_uid: str) -> bool:
+        age = time.monotonic() - self.checked
+        return age < FRESH and sop_instance_uid in self.contents.instances
 
 
-async def contents_of(build_id: str, archive_id: int) -> Contents:
-    """Empty if the archive has nothing, or the build is lost and can't be repeated."""
+_Key = tuple[str, int]
+_kept: OrderedDict[_Key, _Kept] = OrderedDict()
+_loading: WeakKeyDictionary[
+    asyncio.AbstractEventLoop, dict[tuple[_Key, str], asyncio.Task[Contents]]
+]
+_loading = WeakKeyDictionary()
+
+
+async def contents_of(
+    build_id: str,
+    archive_id: int,
+    *,
+    sop_instance_uid: str = "",
+    is_patient: bool = True,
+) -> Contents:
+    """Empty if the archive has nothing, or has not answered yet.
+
+    What was listed once and is lost is asked for again, if the caller ``is_patient``;
+    meanwhile, what this process still has is good enough. Where only one instance is
+    wanted, it need not be the newest answer, if that is there.
+    """
     key = build_id, archive_id
-    if key in _kept:
-        _kept.move_to_end(key)
-        return _kept[key]
+    kept = _kept.get(key)
+    if kept and kept.has_fresh(sop_instance_uid):
+        return kept.contents
+    try:
+        version = await store.answer_version(*key)
+    except RedisError:
+        if kept is None:
+            raise
+        version = None
+    if version is None and kept is None and is_patient and await _was_listed(*key):
+        version = await _built_again(*key)
+    if version is not None and (kept is None or kept.version != version):
+        return await _loaded_once(key, version)
+    if kept is None:
+        return Contents()
+    _keep(key, _Kept(kept.version, kept.contents))
+    return kept.contents
+
+
+@sync_to_async
+def _was_listed(build_id: str, archive_id: int) -> bool:
+    """Whether the build was done once, and had images of the archive."""
+    return ArchiveOutcome.objects.filter(
+        build_id=build_id, archive_id=archive_id, state__in=ArchiveOutcome.WITH_IMAGES
+    ).exists()
+
+
+async def _built_again(build_id: str, archive_id: int) -> str | None:
+    """The version of the new answer; the other archives are not waited for."""
+    waiting = until_done(
+        build_id, [archive_id], was_finished=True, deadline=REBUILD_DEADLINE
+    )
+    try:
+        async with asyncio.timeout(REBUILD_DEADLINE), aclosing(waiting):
+            async for _ in waiting:
+                if version := await store.answer_version(build_id, archive_id):
+                    return version
+    except TimeoutError:  # it is still receiving
+        pass
+    return await store.answer_version(build_id, archive_id)
+
+
+async def _loaded_once(key: _Key, version: str) -> Contents:
+    """Viewers begin with many requests at once: one of them reads for all."""
+    loading = _loading.setdefault(asyncio.get_running_loop(), {})
+    task = loading.get((key, version))
+    if task is None:
+        task = loading[key, version] = asyncio.create_task(_load(key, version))
+        task.add_done_callback(lambda _: loading.pop((key, version)))
+    return await asyncio.shield(task)
+
+
+async def _load(key: _Key, version: str) -> Contents:
     answer = await store.load_answer(*key)
-    if answer is None:  # Redis lost it: ask the archives again
-        async for _ in until_done(
-            build_id, [archive_id], was_finished=True, deadline=REBUILD_DEADLINE
-        ):
-            pass
-        answer = await store.load_answer(*key)
     if answer is None:
         return Contents()
-    build = await sync_to_async(Build.objects.filter(pk=build_id).first)()
+    build = await Build.objects.filter(pk=key[0]).afirst()
     selection = build.get_selection() if build else Selection()
-    _kept[key] = contents = index(answer.studies, selection)
-    while len(_kept) > MAXIMUM_KEPT:
-        _kept.popitem(last=False)
+    contents = index(answer.studies, selection)
+    if contents.instances:
+        _keep(key, _Kept(version, contents))
+    else:
+        _kept.pop(key, None)
     return contents
+
+
+def forget() -> None:
+    """Keep nothing, as a process that was just started."""
+    _kept.clear()
+
+
+def _keep(key: _Key, new: _Kept) -> None:
+    _kept[key] = new
+    _kept.move_to_end(key)
+    count = sum(len(one.contents.instances) for one in _kept.values())
+    while count > MAXIMUM_KEPT and len(_kept) > 1:
+        _, oldest = _kept.popitem(last=False)
+        count -= len(oldest.contents.instances)
 
 
 def index(studies: Iterable[Study], selection: Selection) -> Contents:

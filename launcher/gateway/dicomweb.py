@@ -65,10 +65,15 @@ async def dicomweb(request: HttpRequest, slug: str, path: str) -> HttpResponseBa
     Only ``Accept`` and ``Range`` reach the archive, and nothing but what it sent for
     the launch comes back.
     """
-    grant = await grant_of(request, slug)
+    resource = parse(path)
+    grant = await grant_of(
+        request,
+        slug,
+        sop_instance_uid=resource.instance if resource else "",
+        is_patient=resource is not None and resource.kind is not Kind.PICTURE,
+    )
     if isinstance(grant, HttpResponse):
         return grant
-    resource = parse(path)
     endpoint = grant.endpoint
     if (
         resource is None

@@ -42,8 +42,18 @@ class Grant:
     contents: Contents
 
 
-async def grant_of(request: HttpRequest, slug: str) -> Grant | HttpResponse:
-    """The grant, or what to answer without one: 401, 404, or 502 and 503 for a fault."""
+async def grant_of(
+    request: HttpRequest,
+    slug: str,
+    *,
+    sop_instance_uid: str = "",
+    is_patient: bool = True,
+) -> Grant | HttpResponse:
+    """The grant, or what to answer without one: 401, 404, or 502 and 503 for a fault.
+
+    For the instance that is asked for, if it is one; who ``is_patient`` waits for
+    contents that are lost: see ``contents_of``.
+    """
     token = bearer_token(request)
     try:
         opened = await _opened(token, slug) if token else None
@@ -54,7 +64,12 @@ async def grant_of(request: HttpRequest, slug: str) -> Grant | HttpResponse:
         archive, build_id, endpoint = opened
         if isinstance(endpoint, DimseEndpoint) and endpoint.image_cache is not None:
             listener().start()  # it hears what the cache must not keep
-        contents = await contents_of(build_id, archive.pk)
+        contents = await contents_of(
+            build_id,
+            archive.pk,
+            sop_instance_uid=sop_instance_uid,
+            is_patient=is_patient,
+        )
     except ArchiveError as error:  # its credentials can't be read
         return HttpResponse(str(error), status=502, content_type="text/plain")
     except RedisError:

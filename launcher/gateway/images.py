@@ -37,17 +37,24 @@ async def wado_uri(request: HttpRequest, slug: str) -> HttpResponseBase:
     In the transfer syntax that is asked for, where the archive can; else as it is stored.
     Or a picture of it, if ``contentType`` is ``image/jpeg`` or ``image/png``.
     """
-    grant = await grant_of(request, slug)
+    asked = request.GET
+    media_type = asked.get("contentType", "application/dicom")
+    uid = asked.get("objectUID", "")
+    grant = await grant_of(
+        request,
+        slug,
+        sop_instance_uid=uid,
+        # Weasis asks for all its pictures before the first image.
+        is_patient=media_type not in MEDIA_TYPES,
+    )
     if isinstance(grant, HttpResponse):
         return grant
-    asked = request.GET
     # Weasis sends the parents empty where an archive wants only the instance.
     listed = grant.contents.find(
-        asked.get("objectUID", ""),
+        uid,
         asked.get("seriesUID", ""),
         asked.get("studyUID", ""),
     )
-    media_type = asked.get("contentType", "application/dicom")
     if listed is None:
         return HttpResponse(status=404)
     if media_type in _AS_STORED:
@@ -68,7 +75,10 @@ async def file(
 
     Beside them, ``thumbnail.jpg`` is a picture of the series.
     """
-    grant = await grant_of(request, slug)
+    uid = name.removesuffix(".dcm")
+    grant = await grant_of(
+        request, slug, sop_instance_uid=uid, is_patient=name != THUMBNAIL
+    )
     if isinstance(grant, HttpResponse):
         return grant
     if name == THUMBNAIL:
@@ -76,7 +86,6 @@ async def file(
         if listed is None:
             return HttpResponse(status=404)
         return await picture_of(grant, listed, thumbnail)
-    uid = name.removesuffix(".dcm")
     listed = grant.contents.find(uid, series, study)
     if listed is None or uid == name:
         return HttpResponse(status=404)
