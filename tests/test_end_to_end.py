@@ -8,6 +8,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from itertools import combinations, islice
 from urllib.parse import urlencode, urlsplit
@@ -344,6 +345,52 @@ def test_build_of_a_killed_worker_is_finished_by_another(
         result = WeasisClient().open(uri)
 
     assert_has_all_of(result, [study], dicom_files)
+
+
+def test_build_outlives_a_restart_of_redis(
+    stack: Stack, embedded_archive: EmbeddedArchive, dicom_files: DicomFiles
+) -> None:
+    """While one archive has answered, and Weasis and the worker wait for the other."""
+    study = dicom_files.study("cr")
+    with Slow(dicom_files.paths([study])) as slow, ThreadPoolExecutor() as pool:
+        stack.add_dimse_archive("demo", port=embedded_archive.port)
+        stack.add_dimse_archive("slow", port=slow.port, answer_timeout=60)
+        query = [
+            *launch_of([study], "slow"),
+            ("archive", "demo"),
+            ("patientID", "1CT1"),
+        ]
+        uri = stack.launch(query)
+        opening = pool.submit(WeasisClient().open, uri)
+        assert slow.asked.wait(20)
+        stack.redis.stop()
+        stack.redis.start()
+        slow.proceed.set()
+        result = opening.result(120)
+    stack.wait_for_worker()
+
+    assert result.failures == []
+    assert result.messages == []
+    assert study.sop_instance_uids < result.downloaded.keys()
+    assert len(result.downloaded) == len(study.instances) + 1
+
+
+def test_launch_outlives_the_loss_of_its_message(
+    stack: Stack, embedded_archive: EmbeddedArchive
+) -> None:
+    """Redis and the worker are restarted before the worker has taken it."""
+    stack.add_dimse_archive("demo", port=embedded_archive.port)
+    stack.workers[-1].kill()
+    uri = stack.launch({"patientID": "1CT1", "archive": "demo"})
+    stack.redis.stop()
+    stack.redis.start()
+    stack.start_worker()
+
+    result = WeasisClient().open(uri)
+
+    assert result.failures == []
+    assert result.messages == []
+    assert len(result.downloaded) == 1
 
 
 def test_broker_that_is_down_refuses_launches_and_stores_nothing(
