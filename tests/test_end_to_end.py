@@ -23,6 +23,7 @@ from tests.dicom_files import DicomFiles, StoredStudy
 from tests.environment import free_port
 from tests.orthanc import Orthanc
 from tests.postgresql import PostgreSql
+from tests.processes import wait_until
 from tests.requirements import needs, program
 from tests.servers import Slow
 from tests.stack import Stack, start_stack
@@ -483,8 +484,15 @@ def test_launch_that_is_over_gives_a_message_and_no_image(
 
     assert [message.title for message in second.messages] == ["This launch is over"]
     assert second.patients == {}
-    with pytest.raises(DownloadError, match=r"code 40[134]"):
-        client.http.get_ok("image", image.url, authorization(image))
+
+    def is_refused() -> bool:
+        try:
+            client.http.get_ok("image", image.url, authorization(image))
+        except DownloadError as error:
+            return bool(re.search(r"code 40[134]", str(error)))
+        return False
+
+    assert wait_until(is_refused)  # tokens are looked up once a second
     client.http.close()
 
 
