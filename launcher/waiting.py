@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import DatabaseError
 from kombu.exceptions import OperationalError
@@ -18,6 +17,7 @@ from redis.exceptions import RedisError
 from archives.clients.base import Progress
 from launcher import events, services, store
 from launcher.store import Standing
+from launcher.threads import in_thread
 
 logger = structlog.get_logger(__name__)
 
@@ -110,7 +110,7 @@ async def _restart(build_id: str) -> None:
     """Queue the build again, unless another waiter just did."""
     try:
         if await store.claim_restart(build_id):
-            await sync_to_async(services.restart_build)(build_id)
+            await in_thread(services.restart_build, build_id)
             logger.warning("build_restarted", build_id=build_id)
     except (RedisError, OperationalError, DatabaseError) as error:
         name = type(error).__name__

@@ -21,6 +21,7 @@ from archives.entities import InstanceIdentifier, Selection, Study
 from launcher import store
 from launcher.models import ArchiveOutcome, Build
 from launcher.selections import names_all_of
+from launcher.threads import in_thread, release_connection
 from launcher.waiting import until_done
 
 # Weasis waits 15 s for the first byte of an image.
@@ -139,7 +140,12 @@ async def contents_of(
         if kept is None:
             raise
         version = None
-    if version is None and kept is None and is_patient and await _was_listed(*key):
+    if (
+        version is None
+        and kept is None
+        and is_patient
+        and await in_thread(_was_listed, *key)
+    ):
         version = await _built_again(*key)
     if version is not None and (kept is None or kept.version != version):
         return await _loaded_once(key, version)
@@ -149,7 +155,6 @@ async def contents_of(
     return kept.contents
 
 
-@sync_to_async
 def _was_listed(build_id: str, archive_id: int) -> bool:
     """Whether the build was done once, and had images of the archive."""
     return ArchiveOutcome.objects.filter(
@@ -159,6 +164,7 @@ def _was_listed(build_id: str, archive_id: int) -> bool:
 
 async def _built_again(build_id: str, archive_id: int) -> str | None:
     """The version of the new answer; the other archives are not waited for."""
+    await sync_to_async(release_connection)()
     waiting = until_done(
         build_id, [archive_id], was_finished=True, deadline=REBUILD_DEADLINE
     )

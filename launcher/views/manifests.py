@@ -108,8 +108,8 @@ def _whole(request: HttpRequest, reader: Reader, root: bytes) -> HttpResponse:
 async def _when_ready(found: Delivery, reader: Reader) -> AsyncIterator[bytes]:
     # Weasis wants four bytes at least at its first read.
     yield b"   \n" if reader.reads_json else DECLARATION
-    await sync_to_async(release_connection)()
     try:
+        await sync_to_async(release_connection)()
         async for _ in until_done(
             found.build_id,
             [archive.pk for archive in found.archives],
