@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -55,6 +56,11 @@ class StudyNode:
         of_series = sum(known) if known and len(known) == len(self.series) else None
         of_study = self.study.number_of_study_related_instances if self.study else None
         return max((n for n in (of_study, of_series) if n is not None), default=None)
+
+    @property
+    def expected_series(self) -> int | None:
+        """How many series the archive says there are, if it says so."""
+        return self.study.number_of_study_related_series if self.study else None
 
     @property
     def is_complete(self) -> bool:
@@ -171,12 +177,17 @@ class Hierarchy:
 
     def progress(self) -> Progress:
         nodes = [node for node in self.studies.values() if node.study is not None]
-        expected = [node.expected for node in nodes]
-        known = [count for count in expected if count is not None]
-        is_known = bool(nodes) and len(known) == len(nodes)
         return Progress(
             studies=len(nodes),
             series=sum(len(node.series) for node in self.studies.values()),
             instances=sum(node.found for node in self.studies.values()),
-            total_instances=sum(known) if is_known else None,
+            total_series=_sum(node.expected_series for node in nodes),
+            total_instances=_sum(node.expected for node in nodes),
         )
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """``None`` if one of them is not known, or there is none."""
+    found = list(counts)
+    known = [count for count in found if count is not None]
+    return sum(known) if known and len(known) == len(found) else None

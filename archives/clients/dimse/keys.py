@@ -25,11 +25,10 @@ def _asked(*attributes: int) -> Keys:
 STUDY_KEYS: Final = _asked(
     *tags.PATIENT_ATTRIBUTES,
     *tags.STUDY_ATTRIBUTES,
+    tags.NUMBER_OF_STUDY_RELATED_SERIES,
     tags.NUMBER_OF_STUDY_RELATED_INSTANCES,
 )
-_SEARCHED_STUDY_KEYS: Final = STUDY_KEYS | _asked(
-    tags.MODALITIES_IN_STUDY, tags.NUMBER_OF_STUDY_RELATED_SERIES
-)
+_SEARCHED_STUDY_KEYS: Final = STUDY_KEYS | _asked(tags.MODALITIES_IN_STUDY)
 # What they are left out for, asked where a selection needs it.
 MODALITIES_KEYS: Final = _asked(tags.MODALITIES_IN_STUDY)
 UNIVERSAL_ID_KEYS: Final = _asked(tags.ISSUER_OF_PATIENT_ID_QUALIFIERS)

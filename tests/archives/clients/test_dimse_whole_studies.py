@@ -596,6 +596,8 @@ def test_progress_is_reported_now_and_then(index, stored):
     assert 2 <= len(reported) <= 2 + total * 3 // 50
     assert reported[-1].instances == reported[-1].total_instances == total
     assert reported[-1].studies == len(stored)
+    series = sum(len(study.series) for study in stored)
+    assert reported[-1].series == reported[-1].total_series == series
 
 
 # DCMTK
