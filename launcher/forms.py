@@ -178,11 +178,22 @@ class UrlBuilderForm(forms.Form):
         widget=Select,
     )
 
+    tester = forms.ModelChoiceField(
+        ApiClient.objects.none(),
+        required=False,
+        label="Test calls as",
+        empty_label="Nobody",
+        to_field_name="slug",
+        widget=Select,
+        help_text="The API client whose key the calls would have. A test stores nothing.",
+    )
+
     def __init__(
         self,
         *args: Any,
         archives: ArchiveQuerySet | None = None,
         may_sign: bool = False,
+        may_test: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **{"label_suffix": "", **kwargs})
@@ -194,6 +205,11 @@ class UrlBuilderForm(forms.Form):
             self.fields["lifetime"].choices = lifetimes()  # type: ignore[attr-defined]
         else:
             del self.fields["client"], self.fields["lifetime"]
+        if may_test:
+            clients = ApiClient.objects.all()
+            self.fields["tester"].queryset = clients  # type: ignore[attr-defined]
+        else:
+            del self.fields["tester"]
 
     def clean(self) -> dict[str, Any]:
         """What the hub would refuse in the link is refused here."""
@@ -203,7 +219,14 @@ class UrlBuilderForm(forms.Form):
                 parse([(data["kind"], data["value"])])
             except CriteriaError as error:
                 self.add_error("value", [problem.message for problem in error.problems])
+        if self.tested and "tester" in self.fields and not data.get("tester"):
+            self.add_error("tester", "Choose the API client that calls.")
         return data
+
+    @property
+    def tested(self) -> str:
+        """The key of the call that is to be tested; empty if none is."""
+        return str(self.data.get("test", ""))
 
     def values(self) -> tuple[str, ...]:
         parts = self.cleaned_data["value"].split(",")

@@ -29,12 +29,24 @@ def hand_over(
     ``studies`` are those that were found, ``None`` if no archive was asked. Raises
     ``CriteriaError`` for what the viewer can't open, with nothing stored.
     """
-    try:
-        address = viewer.address(selection, archives, studies, user=username)
-    except NotCarriableError as error:
-        raise CriteriaError([Problem(field="viewer", message=str(error))]) from error
+    address = address_in(viewer, selection, archives, studies, username=username)
     _store(launch, viewer, selection, archives, studies)
     return address
+
+
+def address_in(
+    viewer: Viewer,
+    selection: Selection,
+    archives: Sequence[Archive],
+    studies: Sequence[Study] | None,
+    *,
+    username: str = "",
+) -> str:
+    """The viewer's address alone; raises as ``hand_over`` does."""
+    try:
+        return viewer.address(selection, archives, studies, user=username)
+    except NotCarriableError as error:
+        raise CriteriaError([Problem(field="viewer", message=str(error))]) from error
 
 
 @transaction.atomic

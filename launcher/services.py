@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 
 from archives.entities import Selection, Study
 from archives.models import Archive
-from launcher import store, tasks
+from launcher import store, tasks, weasis
 from launcher.criteria import LaunchExtras
 from launcher.models import (
     ApiClient,
@@ -24,7 +24,7 @@ from launcher.models import (
     LaunchTemplate,
     Viewer,
 )
-from launcher.other_viewers import hand_over
+from launcher.other_viewers import address_in, hand_over
 from launcher.selections import selection_digest, selection_to_json
 
 _NO_EXTRAS: Final = LaunchExtras()
@@ -87,6 +87,27 @@ def start_launch(
     uri = template.uri(manifest_url, selection, archives, extras)
     _queue(launch, selection, archives)
     return StartedLaunch(launch=launch, uri=uri, manifest_url=manifest_url)
+
+
+def rehearse_launch(
+    *,
+    selection: Selection,
+    archives: Sequence[Archive],
+    template: LaunchTemplate,
+    extras: LaunchExtras = _NO_EXTRAS,
+    studies: Sequence[Study] | None = None,
+    username: str = "",
+    needs_manifest: bool = False,
+) -> str:
+    """Where ``start_launch`` would lead, by a manifest that is none; nothing is stored.
+
+    Raises ``CriteriaError`` as it does.
+    """
+    if template.viewer and not needs_manifest:
+        name = extras.user or username
+        return address_in(template.viewer, selection, archives, studies, username=name)
+    example = weasis.example_manifest_url(settings.VIEWERHUB_PUBLIC_URL)
+    return template.uri(example, selection, archives, extras)
 
 
 def _queue(launch: Launch, selection: Selection, archives: Sequence[Archive]) -> None:

@@ -33,6 +33,8 @@ _REST_ITEM: Final = {
     SERIES_UID: "series_instance_uid",
     OBJECT_UID: "sop_instance_uid",
 }
+CURL: Final = "curl"
+REST: Final = "rest"
 _REQUEST_TYPE: Final = {
     PATIENT_ID: "PATIENT",
     STUDY_UID: "STUDY",
@@ -71,13 +73,18 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """One way to launch. ``test_url`` is empty where a browser can't try it."""
+    """One way to launch.
+
+    A browser tries it by ``test_url``. What ``is_call`` needs a key, which nobody but
+    its client has.
+    """
 
     key: str
     title: str
     text: str
     note: str
     test_url: str = ""
+    is_call: bool = False
 
 
 def forms_of(wanted: Wanted) -> list[Form]:
@@ -101,13 +108,14 @@ def forms_of(wanted: Wanted) -> list[Form]:
             test_url=link,
         ),
         Form(
-            key="curl",
+            key=CURL,
             title="curl",
             text="curl --silent --include \\\n"
             '  --header "Authorization: Bearer $VIEWERHUB_KEY" \\\n'
             f"  {shlex.quote(link)}",
             note="The answer's Location header is the address to open in the user's "
             "browser. The key is that of an API client.",
+            is_call=True,
         ),
         _rest(wanted),
     ]
@@ -151,7 +159,7 @@ def _iid(wanted: Wanted) -> Form:
 
 
 def _rest(wanted: Wanted) -> Form:
-    body = json.dumps(dict(_rest_body(wanted)), indent=2, ensure_ascii=False)
+    body = json.dumps(rest_body(wanted), indent=2, ensure_ascii=False)
     text = (
         f"curl {shlex.quote(wanted.hub_url + '/api/v1/launches')} \\\n"
         '  --header "Authorization: Bearer $VIEWERHUB_KEY" \\\n'
@@ -159,7 +167,12 @@ def _rest(wanted: Wanted) -> Form:
         f"  --data {shlex.quote(body)}"
     )
     note = "The answer's weasis_uri is the address to open in the user's browser."
-    return Form(key="rest", title="REST API", text=text, note=note)
+    return Form(key=REST, title="REST API", text=text, note=note, is_call=True)
+
+
+def rest_body(wanted: Wanted) -> dict[str, object]:
+    """What is posted to the REST API."""
+    return dict(_rest_body(wanted))
 
 
 def _rest_body(wanted: Wanted) -> Iterator[tuple[str, object]]:

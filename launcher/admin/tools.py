@@ -14,6 +14,7 @@ from django.urls import URLPattern, path
 
 from archives.fields import SecretUnreadableError
 from archives.models import Archive, ArchiveQuerySet
+from launcher import url_builder
 from launcher.admin.base import BaseAdmin
 from launcher.forms import LaunchPreviewForm, UrlBuilderForm, lifetimes
 from launcher.launch_preview import (
@@ -21,6 +22,7 @@ from launcher.launch_preview import (
     Pasted,
     preview_launch,
 )
+from launcher.rehearsal import answer_to_call, answer_to_link
 from launcher.url_builder import Form, Signer, Wanted, forms_of
 
 
@@ -83,20 +85,48 @@ class LaunchTools(BaseAdmin):
     def url_builder_view(self, request: HttpRequest) -> HttpResponse:
         data = request.POST if request.method == "POST" else None
         may_sign = request.user.has_perm("launcher.change_apiclient")
-        form = UrlBuilderForm(data, archives=_archives(request), may_sign=may_sign)
+        may_test = request.user.has_perm("launcher.view_apiclient")
+        form = UrlBuilderForm(
+            data, archives=_archives(request), may_sign=may_sign, may_test=may_test
+        )
         links: list[Form] = []
+        answer: HttpResponse | None = None
         if form.is_valid():
             try:
-                links = forms_of(_wanted(form))
+                wanted = _wanted(form)
             except SecretUnreadableError as error:
                 form.add_error("client", str(error))
             else:
+                links = forms_of(wanted)
                 self._log_signing(request, form)
-        return self._page(request, "url_builder", "URL builder", form=form, links=links)
+                answer = _tested(request, form, wanted)
+        return self._page(
+            request,
+            "url_builder",
+            "URL builder",
+            form=form,
+            links=links,
+            answer=answer,
+            may_test=may_test,
+        )
 
     def _log_signing(self, request: HttpRequest, form: UrlBuilderForm) -> None:
         if client := form.cleaned_data.get("client"):
             self.log_change(request, client, "Signed a link in the URL builder.")
+
+
+def _tested(
+    request: HttpRequest, form: UrlBuilderForm, wanted: Wanted
+) -> HttpResponse | None:
+    """The answer to the call that is to be tested, if one is."""
+    client = form.cleaned_data.get("tester")
+    match form.tested:
+        case url_builder.CURL if client:
+            address = request.META.get("REMOTE_ADDR", "")
+            return answer_to_link(wanted.parameters(), client, address)
+        case url_builder.REST if client:
+            return answer_to_call(url_builder.rest_body(wanted), client)
+    return None
 
 
 def _archives(request: HttpRequest) -> ArchiveQuerySet:

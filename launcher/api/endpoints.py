@@ -20,8 +20,9 @@ from ninja.errors import AuthorizationError
 from ninja.security import HttpBearer
 
 from launcher import cached_images
+from launcher.api.accepting import accept
 from launcher.api.documentation import DocumentedApi
-from launcher.api.errors import handle_errors, refusals
+from launcher.api.errors import handle_errors, needs_scope, refusals
 from launcher.api.idempotency import run_once
 from launcher.api.schemas import (
     ArchiveList,
@@ -34,17 +35,10 @@ from launcher.api.schemas import (
     StudySearch,
     StudySearchResult,
 )
-from launcher.api.selection import read_selection
 from launcher.api.studies import search_studies
 from launcher.criteria import CriteriaError, Problem
 from launcher.launching import callers
-from launcher.launching.callers import (
-    Caller,
-    archives_allowing,
-    archives_named,
-    kinds_of,
-    template_named,
-)
+from launcher.launching.callers import Caller
 from launcher.models import ApiClient, Launch
 from launcher.services import ArchiveProgress, progress_of, start_launch
 
@@ -63,10 +57,7 @@ class ApiKey(HttpBearer):
     def authenticate(self, request: HttpRequest, token: str) -> ApiClient | None:
         client = callers.authenticate(token.strip())
         if client and not client.has_scope(self.scope):
-            raise AuthorizationError(
-                message=f"This API client needs the scope “{self.scope.value}” for that. "
-                "Ask your administrator."
-            )
+            raise AuthorizationError(message=needs_scope(self.scope))
         return client
 
 
@@ -142,28 +133,11 @@ def create_launch(
 
 
 def _start(client: ApiClient, body: LaunchRequest) -> LaunchCreated:
-    caller = Caller(api_client=client)
-    problems: list[Problem] = []
-    selection = read_selection(body, problems)
-    template = None
-    archives = []
-    try:
-        template = template_named(body.template)
-    except CriteriaError as error:
-        problems.extend(error.problems)
-    try:
-        archives = archives_named(body.archives, caller, template, field="archives")
-    except CriteriaError as error:
-        problems.extend(error.problems)
-    if problems or template is None:
-        raise CriteriaError(problems)
-    archives = archives_allowing(
-        archives, kinds_of(selection), are_named=bool(body.archives)
-    )
+    accepted = accept(body, client)
     started = start_launch(
-        selection=selection,
-        archives=archives,
-        template=template,
+        selection=accepted.selection,
+        archives=accepted.archives,
+        template=accepted.template,
         origin=Launch.Origin.API,
         api_client=client,
         needs_manifest=True,  # the answer has addresses of Weasis, whatever the viewer
@@ -176,7 +150,7 @@ def _start(client: ApiClient, body: LaunchRequest) -> LaunchCreated:
         manifest_url=started.manifest_url,
         launch_url=_public(launch.get_absolute_url()),
         expires=launch.expires,
-        archives=[archive.slug for archive in archives],
+        archives=[archive.slug for archive in accepted.archives],
     )
 
 

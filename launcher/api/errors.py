@@ -53,6 +53,12 @@ _MEANINGS: Final = {
 }
 
 
+def needs_scope(scope: str) -> str:
+    return (
+        f"This API client needs the scope “{scope}” for that. Ask your administrator."
+    )
+
+
 def refusals(*statuses: int) -> dict[int, Any]:
     """OpenAPI's description of these responses."""
     return {status: _refusal(status) for status in statuses}
@@ -118,9 +124,17 @@ def _path(location: Sequence[str | int]) -> str:
     return path.removeprefix(".")
 
 
-def _bad_values(request: HttpRequest, error: CriteriaError) -> HttpResponse:
+def bad_values(error: CriteriaError) -> HttpResponse:
     status = 403 if isinstance(error, ForbiddenError) else 400
     return _refuse(status, *error.problems)
+
+
+def _bad_values(request: HttpRequest, error: CriteriaError) -> HttpResponse:
+    return bad_values(error)
+
+
+def forbidden(message: str) -> HttpResponse:
+    return _refuse(403, Problem(field="", message=message))
 
 
 def unauthenticated() -> HttpResponse:

@@ -8,20 +8,27 @@ more than the request says.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from asgiref.sync import async_to_sync
 
 from archives.entities import Study
 from archives.models import Archive
+from launcher import background
 from launcher.criteria import Problem
 from launcher.launching import links
 from launcher.launching.callers import template_named
 from launcher.launching.judging import Judged, LaunchRequest, Question, judge, routed
 from launcher.launching.lookup import Lookup, find_now
 from launcher.launching.refusals import RefusedError
-from launcher.models import Launch
-from launcher.services import QueueUnavailableError, StartedLaunch, start_launch
+from launcher.models import Launch, LaunchTemplate
+from launcher.services import (
+    QueueUnavailableError,
+    StartedLaunch,
+    rehearse_launch,
+    start_launch,
+)
 from launcher.threads import in_thread, release_connection
 
 _NOT_FOUND: Final = (
@@ -69,31 +76,68 @@ def _accept(request: LaunchRequest) -> Judged:
     return judged
 
 
-def _start(judged: Judged, found: Lookup | None) -> StartedLaunch:
-    routed_now = judged if judged.template else routed(judged, found)
+def rehearse(request: LaunchRequest) -> str:
+    """Where ``launch`` would lead now: judged and asked alike, with nothing stored.
+
+    The address of a manifest in it opens nothing. Not for links, which count once.
+    """
+    judged = judge(request)
+    found = None
+    if judged.question != Question.NOTHING:
+        release_connection()
+        found = background.run(_ask(judged))
+    decided = _decide(judged, found)
+    user = request.caller.user
+    return rehearse_launch(
+        selection=decided.judged.criteria.selection,
+        archives=decided.archives,
+        template=decided.template,
+        extras=decided.judged.criteria.extras,
+        studies=decided.studies,
+        username=user.get_username() if user else "",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decided:
+    """``studies`` are those that were found, ``None`` where the viewer needs none."""
+
+    judged: Judged
+    template: LaunchTemplate
+    archives: Sequence[Archive]
+    studies: Sequence[Study] | None = None
+
+
+def _decide(judged: Judged, found: Lookup | None) -> _Decided:
+    if judged.template is None:
+        judged = routed(judged, found)
     if found:  # a template that a rule chose may have archives of its own
-        found = found.of(routed_now.archives)
-    _check_found(routed_now, found)
-    studies, archives = None, routed_now.archives
-    if routed_now.needs_studies and found:
-        studies, archives = found.studies, tuple(found.holders())
-    return _stored(routed_now, archives, studies)
+        found = found.of(judged.archives)
+    _check_found(judged, found)
+    template = judged.template or template_named("")
+    if judged.needs_studies and found:
+        return _Decided(
+            judged=judged,
+            template=template,
+            archives=found.holders(),
+            studies=found.studies,
+        )
+    return _Decided(judged=judged, template=template, archives=judged.archives)
 
 
-def _stored(
-    judged: Judged, archives: Sequence[Archive], studies: Sequence[Study] | None
-) -> StartedLaunch:
-    request, criteria = judged.request, judged.criteria
+def _start(judged: Judged, found: Lookup | None) -> StartedLaunch:
+    decided = _decide(judged, found)
+    request, criteria = judged.request, decided.judged.criteria
     try:
         return start_launch(
             selection=criteria.selection,
-            archives=archives,
-            template=judged.template or template_named(""),
+            archives=decided.archives,
+            template=decided.template,
             origin=_origin(judged),
             user=request.caller.user,
             api_client=request.caller.api_client,
             extras=criteria.extras,
-            studies=studies,
+            studies=decided.studies,
             needs_manifest=request.needs_manifest,
         )
     except QueueUnavailableError:

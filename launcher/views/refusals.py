@@ -39,6 +39,11 @@ TITLES: Final = {
     413: "This is too large",
     503: "Launching is not possible now",
 }
+_WHO: Final = Problem(
+    field="",
+    message="Send an API key as “Authorization: Bearer …”, log in, or call from a network "
+    "the hub trusts.",
+)
 _UNREACHABLE: Final = "The hub can't reach its own store. Try again in a minute, or tell your administrator."
 _UNREADABLE: Final = (
     "A secret of this client can't be read any more. Tell the hub's administrator to "
@@ -87,6 +92,15 @@ def _answer(
     if known is None:
         raise error
     return refuse(request, *known)
+
+
+def problem_of(error: Exception) -> HttpResponse | None:
+    """What a program is answered; ``None`` for an error that is the hub's own."""
+    known = _status_and_problems(error)
+    if known is None:
+        return None
+    status, problems = known
+    return problem_response(status, TITLES[status], problems)
 
 
 def _status_and_problems(error: Exception) -> tuple[int, Sequence[Problem]] | None:
@@ -138,12 +152,15 @@ def _identify(
         pending = PendingLaunch(query=query, is_iid=is_iid, members_only=members_only)
         launch_id = pending_launches.save(pending)
         return redirect_to_login(reverse(resume, args=[launch_id]))
-    problem = Problem(
-        field="",
-        message="Send an API key as “Authorization: Bearer …”, log in, or call from a "
-        "network the hub trusts.",
-    )
-    response = refuse(request, 401, [problem])
+    return _with_challenge(refuse(request, 401, [_WHO]))
+
+
+def unknown_caller() -> HttpResponse:
+    """What a program is answered that nothing entitles to launch."""
+    return _with_challenge(problem_response(401, TITLES[401], [_WHO]))
+
+
+def _with_challenge(response: HttpResponse) -> HttpResponse:
     response["WWW-Authenticate"] = 'Bearer realm="ViewerHub"'
     return response
 

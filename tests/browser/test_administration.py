@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from archives.embedded import EmbeddedArchive
 from tests.browser.conftest import log_in
+from tests.processes import wait_until
 from tests.stack import Stack
 from tests.weasis_client import WeasisClient
 
@@ -37,6 +38,16 @@ FIELDS_OF = {
         *("aws_secret_access_key", "aws_session_token"),
     },
     "headers": {"custom_headers"},
+}
+
+
+FORMS = {
+    "plain": "Link",
+    "signed": "Signed link",
+    "iid": "IHE Invoke Image Display",
+    "html": "HTML",
+    "curl": "curl",
+    "rest": "REST API",
 }
 
 
@@ -124,6 +135,7 @@ def test_preview_shows_which_rule_chose_the_viewer(administrator: Page):
 
 def test_built_links_open_what_they_say(administrator: Page, hub: Stack):
     page = administrator
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     hub.console.run(
         "client = ApiClient(name='RIS', scopes=['launch'])\n"
         "client.issue_key()\n"
@@ -136,7 +148,11 @@ def test_built_links_open_what_they_say(administrator: Page, hub: Stack):
     page.locator("#id_client").select_option(label="RIS")
     page.get_by_role("button", name="Make links").click()
     expect(page.locator("#signed")).to_contain_text("sig=")
-    page.get_by_role("button", name="Copy Link", exact=True).click()
+    for key, title in FORMS.items():
+        page.get_by_role("button", name=f"Copy {title}", exact=True).click()
+        expect(page.get_by_role("button", name=f"Copied {title}")).to_be_visible()
+        copied = page.evaluate("navigator.clipboard.readText()")
+        assert copied == page.locator(f"#{key}").text_content()
     assert "A1011" not in page.url
 
     for key in ("plain", "signed", "iid"):
@@ -149,3 +165,37 @@ def test_built_links_open_what_they_say(administrator: Page, hub: Stack):
     assert hub.get(path).status == 302
     spent = text_of(page, "#signed").removeprefix(hub.url)
     assert hub.get(spent).status in {401, 403}
+
+
+def test_every_form_is_tested_from_the_url_builder(
+    administrator: Page, hub: Stack, viewer: list[str]
+):
+    page = administrator
+    hub.console.run(
+        "client = ApiClient(name='RIS', scopes=['launch'])\n"
+        "client.issue_key()\n"
+        "client.signing_secret = 'a secret of the test, long enough'\n"
+        "client.save()"
+    )
+    page.goto("/admin/launcher/launchtemplate/url-builder/")
+    page.locator("#id_kind").select_option("accessionNumber")
+    page.locator("#id_value").fill("A1011")
+    page.locator("#id_client").select_option(label="RIS")
+    page.locator("#id_tester").select_option(label="RIS")
+    page.get_by_role("button", name="Make links").click()
+
+    for title in ("Link", "Signed link", "IHE Invoke Image Display", "HTML"):
+        launches = hub.count()["Launch"]
+        page.get_by_role("link", name=f"Test {title}", exact=True).click()
+        assert wait_until(lambda before=launches: hub.count()["Launch"] == before + 1)
+    before = hub.count()
+    for key, title, status in (
+        ("curl", "curl", "302 Found"),
+        ("rest", "REST API", "201 Created"),
+    ):
+        page.get_by_role("button", name=f"Test {title}", exact=True).click()
+        answer = page.locator(f"#{key}-answer")
+        expect(answer).to_contain_text(f"{status} is what RIS would be answered")
+        expect(answer).to_contain_text("weasis://")
+        assert "A1011" not in page.url
+    assert hub.count() == before

@@ -493,3 +493,131 @@ def test_builder_refuses_what_the_hub_would(admin_client, value):
 
     assert list(response.context["form"].errors) == ["value"]
     assert links(response) == {}
+
+
+# Tests of calls in the URL builder
+
+
+def call(browser, test, client, **values):
+    """Status and text of the answer to a tested call."""
+    response = build(browser, test=test, tester=client.slug, **values)
+    assert f'id="{test}-answer"' in text(response)
+    answer = response.context["answer"]
+    return answer.status_code, answer
+
+
+@pytest.mark.usefixtures("valkey")
+def test_call_by_curl_is_answered_as_the_client_would_be(admin_client, main, hub):
+    client, key = make_api_client()
+
+    status, answer = call(admin_client, "curl", client)
+    real = Client().get(
+        "/weasis?studyUID=1.2.3", headers={"Authorization": f"Bearer {key}"}
+    )
+
+    assert (status, real.status_code) == (302, 302)
+    same = re.compile(r"%2Fm%2F[\w-]{43}")
+    assert same.sub("", answer["Location"]) == same.sub("", real["Location"])
+    assert "0" * 43 in answer["Location"]
+
+
+@pytest.mark.usefixtures("valkey")
+def test_call_of_the_api_is_answered_as_the_client_would_be(admin_client, main, hub):
+    client, key = make_api_client()
+
+    status, answer = call(admin_client, "rest", client, archives=["main"])
+    real = Client().post(
+        "/api/v1/launches",
+        {"study_instance_uids": ["1.2.3"], "archives": ["main"]},
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {key}"},
+    )
+
+    assert (status, real.status_code) == (201, 201)
+    told, got = json.loads(answer.content), real.json()
+    assert told.keys() == got.keys()
+    assert told["archives"] == got["archives"] == ["main"]
+    assert len(told["weasis_uri"]) == len(got["weasis_uri"])
+
+
+@pytest.mark.parametrize("test", ["curl", "rest"])
+@pytest.mark.parametrize(
+    ("fields", "values", "curl", "rest"),
+    [
+        ({"is_enabled": False}, {}, 401, 401),
+        ({"scopes": ["search"]}, {}, 401, 403),
+        ({}, {"archives": ["other"]}, 400, 400),
+        ({}, {"kind": "patientID", "value": "1"}, 403, 403),
+    ],
+)
+def test_refusals_are_those_of_the_real_call(
+    admin_client, main, hub, test, fields, values, curl, rest
+):
+    """The client may not use one archive, and the other takes no patient IDs."""
+    make_dimse_archive(name="Other", slug="other")
+    main.identifiers = ["studyUID"]
+    main.save()
+    client, key = make_api_client(**fields)
+    client.archives.set([main])
+    client.is_restricted = True
+    client.save()
+    bearer = {"Authorization": f"Bearer {key}", "Accept": "application/json"}
+
+    status, answer = call(admin_client, test, client, **values)
+    made = links(build(admin_client, **values))
+    if test == "curl":
+        real = Client().get(made["plain"].removeprefix(HUB), headers=bearer)
+    else:
+        body = shlex.split(made["rest"])[-1]
+        real = Client().post(
+            "/api/v1/launches", body, content_type="application/json", headers=bearer
+        )
+
+    assert status == {"curl": curl, "rest": rest}[test]
+    assert (status, json.loads(answer.content)) == (real.status_code, real.json())
+    assert answer.headers["Content-Type"] == real.headers["Content-Type"]
+
+
+def test_call_asks_the_archives_where_a_launch_would(admin_client, main, hub):
+    LaunchTemplate.objects.create(name="Sure", slug="sure", policy="verify")
+    client, _ = make_api_client()
+
+    missing, answer = call(admin_client, "curl", client, template="sure")
+    there, _ = call(
+        admin_client,
+        "curl",
+        client,
+        kind="patientID",
+        value="DEMO-1",
+        template="sure",
+    )
+
+    assert (missing, there) == (404, 302)
+    assert "No archive has what was asked for" in answer.text
+
+
+@pytest.mark.parametrize("test", ["curl", "rest"])
+def test_tests_of_calls_store_nothing(admin_client, main, hub, test):
+    client, _ = make_api_client()
+
+    call(admin_client, test, client)
+
+    assert not Build.objects.exists()
+    assert not Launch.objects.exists()
+    client.refresh_from_db()
+    assert client.last_used is None
+
+
+def test_test_needs_a_client_to_call_as(admin_client, hub):
+    response = build(admin_client, test="rest")
+
+    assert list(response.context["form"].errors) == ["tester"]
+
+
+def test_testing_needs_the_right_to_see_clients(main, hub):
+    client, _ = make_api_client()
+
+    response = build(staff("view_launchtemplate"), test="rest", tester=client.slug)
+
+    assert response.context["answer"] is None
+    assert 'name="test"' not in text(response)
