@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import ssl
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +25,7 @@ from pynetdicom.sop_class import (
 )
 from pynetdicom.sop_class import Verification
 
+from archives.clients import outgoing
 from archives.clients.base import Deadlines, DimseEndpoint, TlsSettings, UserIdentity
 from archives.clients.dimse import DimseClient, pool
 from archives.clients.pool import close_connections
@@ -568,3 +571,51 @@ def test_loops_do_not_share_associations_or_leave_any_open():
         gc.collect()  # an unclosed socket would warn now, and warnings are errors
 
     assert len(archive.associations) == 3
+
+
+# TCP
+
+
+class RecordedSocket(socket.socket):
+    """A real connection that notes what is read from it, and its options, in order."""
+
+    def __init__(self, other: socket.socket) -> None:
+        super().__init__(other.family, other.type, other.proto, other.detach())
+        self.setblocking(False)
+        self.notes: list[str] = []
+
+    def recv(self, *arguments: Any) -> bytes:
+        data = super().recv(*arguments)
+        self.notes.append("read" if data else "end")
+        return data
+
+    def setsockopt(self, level: int, option: int, value: Any) -> None:  # type: ignore[override]
+        super().setsockopt(level, option, value)
+        if (level, option) == (socket.IPPROTO_TCP, socket.TCP_QUICKACK):
+            self.notes.append(f"quick {value}")
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="an option of Linux")
+def test_connections_neither_wait_to_send_nor_to_acknowledge(monkeypatch):
+    """The system forgets TCP_QUICKACK: it has to be set again after every read."""
+    opened: list[RecordedSocket] = []
+    connect = outgoing.connect
+
+    async def recorded(*arguments: Any, **options: Any) -> socket.socket:
+        opened.append(RecordedSocket(await connect(*arguments, **options)))
+        return opened[-1]
+
+    async def action(endpoint: DimseEndpoint, archive: Hostile) -> int:
+        for _ in range(3):
+            assert await search(endpoint) == ["1.2.3"]
+        (connection,) = opened
+        return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    monkeypatch.setattr(outgoing, "connect", recorded)
+
+    assert served(answering([]), action) != 0
+    (connection,) = opened
+    notes = connection.notes[: 2 * 4]  # before it is released
+    assert notes[0] == "quick 1"
+    assert notes.count("read") >= 3
+    assert all(after == "quick 1" for note, after in pairwise(notes) if note == "read")
