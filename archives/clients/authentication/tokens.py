@@ -28,6 +28,9 @@ from archives.clients.credentials import (
 # A new token is fetched in this last part of an old one's life, which still serves.
 EARLY_SHARE: Final = 0.05
 EARLY_SECONDS: Final = 60.0
+# An archive that also refuses what came instead of a refused token wants something else
+# than a new one: it is not asked for again so soon.
+REFUSED_SECONDS: Final = 30.0
 
 
 class Fetch(Protocol):
@@ -62,6 +65,7 @@ class TokenSource:
         self._lock = threading.Lock()
         self._token: _Token | None = None
         self._flight: Future[_Token] | None = None
+        self._replacement, self._useless_until = "", 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def current(self) -> str:
@@ -74,13 +78,20 @@ class TokenSource:
         return token.text
 
     async def replace(self, refused: str) -> str:
-        """Another token than one that was refused, which others may have fetched."""
+        """Another token than one that was refused, which others may have fetched.
+
+        The same one if it has just taken another's place.
+        """
         token = self._token
         if token is not None and token.text != refused:
             return token.text
+        if refused == self._replacement and self._clock() < self._useless_until:
+            return refused
         token = await self._newer_than(token, refused=True)
         if token.text == refused:  # of a request that began before anybody knew
             token = await self._newer_than(token, refused=True)
+        self._replacement = token.text
+        self._useless_until = self._clock() + REFUSED_SECONDS
         return token.text
 
     @property
@@ -143,8 +154,8 @@ class TokenAuthorizer:
         return {"Authorization": f"Bearer {await self._source.current()}"}
 
     async def renew(self, refused: Mapping[str, str]) -> bool:
-        await self._source.replace(refused["Authorization"].removeprefix("Bearer "))
-        return True
+        text = refused["Authorization"].removeprefix("Bearer ")
+        return await self._source.replace(text) != text
 
 
 def source_of(endpoint: DicomWebEndpoint) -> TokenSource:

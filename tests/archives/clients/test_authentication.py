@@ -250,6 +250,22 @@ def test_401_again_is_the_answer(monkeypatch):
     at_a_site(action, monkeypatch)
 
 
+def test_401_for_every_token_does_not_bring_one_for_each_request(monkeypatch):
+    async def action(site: Site) -> None:
+        site.tokens.seconds = 3600
+        site.archive.answer_with("*/studies", status(401))
+        for _ in range(5):
+            assert isinstance(await site.failure(), ArchiveRefusedError)
+        assert len(site.tokens.requests) == 2
+        assert len(site.archive.requests) == 6
+
+        site.tokens.clock.now += tokens.REFUSED_SECONDS
+        assert isinstance(await site.failure(), ArchiveRefusedError)
+        assert len(site.tokens.requests) == 3
+
+    at_a_site(action, monkeypatch)
+
+
 def test_401_of_many_requests_brings_one_new_token(monkeypatch):
     async def action(site: Site) -> None:
         await site.search()
