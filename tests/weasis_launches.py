@@ -1,7 +1,7 @@
 """Launches of every kind for the oracle of URIs: many, cheap, and still shrinkable.
 
-A launch is read from plain bytes, so that hypothesis draws once for a whole batch of
-them. Characters that are syntax somewhere come up often enough to be refused often, and
+A launch is read from plain bytes, which hypothesis draws much faster than a tree of
+values. Characters that are syntax somewhere come up often enough to be refused often, and
 seldom enough that half of all launches can be carried.
 """
 
@@ -33,7 +33,7 @@ def _alphabet(plain: str, *, is_spiced: bool) -> str:
 
 
 class Reader:
-    """Values of a batch, one byte after the other; zeros at the end."""
+    """Values of a launch, one byte after the other; zeros at the end."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
