@@ -153,8 +153,8 @@ def test_launch_of_the_same_selection_shares_the_build_under_way(client):
     make_dimse_archive()
 
     launch(client, studyUID=["1.2", "1.3"])
-    launch(client, studyUID=["1.3", "1.2"])
-    launch(client, studyUID="1.2")
+    launch(client, studyUID=["1.2", "1.3", "1.2"])
+    launch(client, studyUID=["1.3", "1.2"])  # another study is the first one
 
     assert Launch.objects.count() == 3
     assert Build.objects.count() == 2
