@@ -2,8 +2,9 @@
 
 import asyncio
 import random
+import socket
 from datetime import timedelta
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pytest
 from django.test import AsyncClient
@@ -14,6 +15,7 @@ from launcher.gateway import grants
 from launcher.models import Launch
 from launcher.tasks import build_manifest
 from launcher.tokens import image_token
+from tests.asgi import serve_hub
 from tests.factories import (
     make_api_client,
     make_dicomweb_archive,
@@ -27,6 +29,7 @@ pytestmark = [
 ]
 
 MUTATIONS = 5000
+RAW = 500
 AT_ONCE = 8
 RESTS = ("", "/metadata", "/rendered", "/thumbnail")
 OF_INSTANCES = ("/frames/1", "/frames/1/rendered", "/bulk/7fe00010")
@@ -210,9 +213,8 @@ def mutated(path, others, chance):
     return "/".join(segments)
 
 
-def test_mutated_addresses_open_nothing(study, launch, orthanc):
-    """But for those that are addresses of the launch again."""
-    foreign = orthanc.dataset.study("ct-prior")
+def tries(study, foreign, seed, count):
+    """Mutated addresses of the study, as they are typed: nothing in them is escaped."""
     series = foreign.series[0]
     others = [
         foreign.study_instance_uid,
@@ -220,18 +222,60 @@ def test_mutated_addresses_open_nothing(study, launch, orthanc):
         series.instances[0].sop_instance_uid,
         *("..", "*", "studies", "series", "instances", "metadata", "dicom-web", "wado"),
     ]
-    chance = random.Random(20261124)
-    paths = [path for path in addresses(study) if path.startswith(("dicom", "wado/"))]
+    chance, paths = random.Random(seed), list(addresses(study))
+    return [mutated(chance.choice(paths), others, chance) for _ in range(count)]
+
+
+def is_of(study, path):
+    """Whether an address that is served is one of the study's."""
+    path, _, query = unquote(path).partition("?")
+    if path == "wado":  # by the instance it names; of several, Django takes the last
+        named = parse_qs(query).get("objectUID", [""])[-1]
+        return named in study.sop_instance_uids
+    searches = {"dicom-web/studies", "dicom-web/series", "dicom-web/instances"}
+    return path in searches | set(addresses(study, instances=1000))
+
+
+def test_mutated_addresses_open_nothing(study, launch, orthanc):
+    """But for those that are addresses of the launch again."""
+    foreign = orthanc.dataset.study("ct-prior")
     tried = [
-        quote(mutated(chance.choice(paths), others, chance), safe="/%?&=*,;:")
-        for _ in range(MUTATIONS)
+        quote(path, safe="/%?&=*,;:")
+        for path in tries(study, foreign, 20261124, MUTATIONS)
     ]
-    right = {*addresses(study, instances=1000), "dicom-web/studies"}
-    right |= {"dicom-web/series", "dicom-web/instances"}
 
     found = statuses(tried, token_of(launch))
 
     served = [path for path, status in zip(tried, found, strict=True) if status < 400]
-    assert served  # some are those of the launch, which shows that others could be
-    assert {unquote(path.partition("?")[0]) for path in served} <= right
+    # Some are those of the launch, which shows that others could be.
+    assert any(path.startswith("wado?") for path in served)
+    assert any(path.startswith("dicom-web/") for path in served)
+    assert [path for path in served if not is_of(study, path)] == []
     assert set(found) <= {200, 400, 404, 406, 502}
+
+
+def raw_status(connection, path, token):
+    """The status of a request whose target is sent as it is."""
+    head = f"GET /gateway/web/{path} HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n"
+    head += f"Authorization: Bearer {token}\r\n\r\n"
+    connection.sendall(head.encode("latin-1"))
+    with connection.makefile("rb") as answer:
+        return int(answer.read().split(b" ", 2)[1])
+
+
+def test_raw_addresses_open_nothing(study, launch, orthanc):
+    """What no client would send is read by the server in its own way."""
+    foreign = orthanc.dataset.study("ct-prior")
+    token, served, found = token_of(launch), [], set()
+    with serve_hub() as hub:
+        address = ("127.0.0.1", urlsplit(hub).port)
+        for path in tries(study, foreign, 20261126, RAW):
+            with socket.create_connection(address, timeout=60) as connection:
+                status = raw_status(connection, path, token)
+            found.add(status)
+            if status < 400:
+                served.append(path)
+
+    assert served
+    assert [path for path in served if not is_of(study, path.partition(" ")[0])] == []
+    assert found <= {200, 400, 404, 406, 502}
