@@ -12,8 +12,9 @@ import gzip
 import json
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from fnmatch import fnmatchcase
@@ -474,3 +475,25 @@ def _name(name: str) -> dict:
 def _first(element: dict) -> str:
     value = element.get("Value", [""])[0]
     return "=".join(value.values()) if isinstance(value, dict) else str(value)
+
+
+@contextmanager
+def serving(server: DicomWebServer) -> Iterator[None]:
+    """Run the server in a thread, for clients that have no event loop."""
+    loop = asyncio.new_event_loop()
+    ready, end = threading.Event(), asyncio.Event()
+
+    async def serve() -> None:
+        async with server.running():
+            ready.set()
+            await end.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    try:
+        assert ready.wait(20)
+        yield
+    finally:
+        loop.call_soon_threadsafe(end.set)
+        thread.join()
+        loop.close()

@@ -1,18 +1,21 @@
 """Takes the pictures of the documentation: ``python -m tests.screenshots``.
 
-Needs Chromium. The pictures show the demo archive, whose patients do not exist.
+Needs Chromium. The pictures show the demo archive, whose patients do not exist. With a
+folder, every state of the pages is written there instead: ``tests.screenshot_states``.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.demo import ROOT, Demo, environment, running_demo
 from tests.requirements import program
+from tests.screenshot_states import pictures_shown, take_all
 
 FOLDER = ROOT / "docs" / "images"
 PASSWORD = "for the pictures"
@@ -20,21 +23,30 @@ SIZE = {"width": 1280, "height": 800}
 
 
 def main() -> None:
+    wanted = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     chromium = program("chromium", "chromium-browser")
     if chromium is None:
         raise SystemExit("Install Chromium first: apt-get install chromium")
-    FOLDER.mkdir(parents=True, exist_ok=True)
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        variables = environment(Path(folder), VIEWERHUB_DEMO_PASSWORD=PASSWORD)
         browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        with running_demo(variables) as demo, browser:
-            page = browser.new_page(viewport=SIZE, locale="en")
-            log_in(page, demo)
-            search(page)
-            page.screenshot(path=FOLDER / "search.png")
-            launch(page)
-            page.screenshot(path=FOLDER / "launch.png")
+        with browser:
+            if wanted is None:
+                take_documentation(browser, Path(folder))
+            elif complaints := take_all(browser, wanted, Path(folder)):
+                raise SystemExit("\n".join(complaints))
+
+
+def take_documentation(browser: Browser, work: Path) -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    variables = environment(work, VIEWERHUB_DEMO_PASSWORD=PASSWORD)
+    with running_demo(variables) as demo:
+        page = browser.new_page(viewport=SIZE, locale="en")
+        log_in(page, demo)
+        search(page)
+        page.screenshot(path=FOLDER / "search.png")
+        launch(page)
+        page.screenshot(path=FOLDER / "launch.png")
 
 
 def log_in(page: Page, demo: Demo) -> None:
@@ -49,9 +61,9 @@ def search(page: Page) -> None:
     page.fill("[data-quick]", "doe")
     page.press("[data-quick]", "Enter")
     page.wait_for_selector("[data-study]")
-    page.click("[data-expand] >> nth=0")
-    page.wait_for_selector("[data-series] table, [data-series] li")
-    page.wait_for_load_state("networkidle")
+    page.click("[data-expand] >> nth=3")
+    page.wait_for_selector("[data-series-loaded]")
+    pictures_shown(page)
 
 
 def launch(page: Page) -> None:

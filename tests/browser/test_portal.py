@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,7 +13,7 @@ from archives.embedded import EmbeddedArchive
 from archives.entities import Instance, Patient, Series, Study
 from tests.browser.conftest import log_in, watch
 from tests.dicom_files import DicomFiles
-from tests.dicomweb_server import Behaviour, DicomWebServer
+from tests.dicomweb_server import Behaviour, DicomWebServer, serving
 from tests.environment import free_port
 from tests.servers import Slow
 from tests.stack import Stack
@@ -123,6 +121,26 @@ def test_series_are_listed_and_opened_one_by_one(
     lung = dicom_files.study("ct").series[1]
     uids = {instance.sop_instance_uid for instance in lung.instances}
     assert set(WeasisClient().open(viewer[0]).downloaded) == uids
+
+
+def test_series_show_pictures_and_bear_to_have_none(alice: Page):
+    search(alice, "A1001")
+    alice.get_by_role("button", name="Series of").click()
+    pictures = alice.locator(".series img")
+    expect(pictures).to_have_count(6)
+    for number in range(6):
+        pictures.nth(number).scroll_into_view_if_needed()
+        expect(pictures.nth(number)).not_to_have_js_property("naturalWidth", 0)
+    assert pictures.first.get_attribute("alt") == "Picture of series 1"
+
+    alice.route("**/*.jpg", lambda route: route.fulfill(status=404))
+    alice.reload()
+    alice.get_by_role("button", name="Series of").click()
+    expect(alice.locator(".series tbody tr")).to_have_count(6)
+    for number in range(6):
+        pictures.nth(number).evaluate("(one) => { one.loading = 'eager'; }")
+    expect(alice.locator(".series img:visible")).to_have_count(0)
+    expect(alice.locator(".series")).to_contain_text("Lung 1.0")
 
 
 def test_other_studies_of_the_patient_are_searched(alice: Page):
@@ -372,25 +390,10 @@ def test_portal_works_without_javascript(
 def hostile_archive(hub: Stack) -> Iterator[None]:
     """An archive whose every value is an attempt to be more than text."""
     server = DicomWebServer(_hostile_studies(), Behaviour(ignores_keys=True))
-    loop = asyncio.new_event_loop()
-    ready, end = threading.Event(), asyncio.Event()
-
-    async def serve() -> None:
-        async with server.running():
-            ready.set()
-            await end.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
-    thread.start()
-    try:
-        assert ready.wait(10)
+    with serving(server):
         hub.add_dicomweb_archive("hostile", url=server.url, name="<img src=x>")
         yield
-    finally:
         hub.console.run("Archive.objects.filter(slug='hostile').delete()")
-        loop.call_soon_threadsafe(end.set)
-        thread.join()
-        loop.close()
 
 
 def _hostile_studies() -> list[Study]:

@@ -213,6 +213,11 @@ function toggleSeries(button) {
   if (!details.hidden && !one("[data-series-loaded]", details)) htmx.trigger(button, "expand");
 }
 
+// The place of a picture that can't be had stays empty
+
+const isBroken = (image) => image.complete && !image.naturalWidth;
+const hidePicture = (image) => { image.hidden = true; };
+
 // Launches: the page stays, the browser hands the address to Weasis
 
 function openViewer(launch) {
@@ -299,6 +304,10 @@ document.addEventListener("change", (event) => {
   else if (target.matches("[data-shortcuts-switch]")) localStorage.setItem("shortcuts", target.checked ? "on" : "off");
 });
 
+document.addEventListener("error", (event) => {
+  if (event.target.matches?.("[data-picture]")) hidePicture(event.target);
+}, true);
+
 document.addEventListener("keydown", onKey);
 document.addEventListener("focusin", (event) => {
   const menu = one("details[data-menu][open]");
@@ -343,6 +352,7 @@ for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
 
 // Start
 
+all("[data-picture]").filter(isBroken).forEach(hidePicture);
 const shortcuts = one("[data-shortcuts-switch]");
 if (shortcuts) shortcuts.checked = !shortcutsOff();
 if (results) {
