@@ -28,7 +28,8 @@ PRESETS: Final = (
         "[&initialSopInstanceUID={object_uid}|&initialSeriesInstanceUID={series_uid}]",
         limits=Limits(needs_one_archive=True),
         note="Put in where OHIF is. The archive's short name must be the sourceName of "
-        "a data source of OHIF, which fetches the images itself.",
+        "a data source of OHIF, which fetches the images itself, with a login of its own: "
+        "it gets no token of the hub.",
     ),
     ViewerPreset(
         slug="slicer",

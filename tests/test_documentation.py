@@ -17,7 +17,7 @@ FOREIGN = {"FORWARDED_ALLOW_IPS"}
 def settings_read() -> set[str]:
     """The names of all variables that the configuration asks the environment for."""
     reader = re.compile(
-        r"(?:env\.\w+|text|networks|identity_providers|_secret)\(\s*\"([A-Z][A-Z_]+)\""
+        r"(?:env\.\w+|text|networks|https_origins|identity_providers|_secret)\(\s*\"([A-Z][A-Z_]+)\""
     )
     sources = [*(ROOT / "viewerhub").glob("*.py")]
     sources += (ROOT / "viewerhub" / "management").rglob("*.py")

@@ -34,6 +34,7 @@ class _Env(environ.Env):  # type: ignore[misc]
 
 
 env = _Env()
+_HTTPS_ORIGIN = re.compile(r"https://[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?")
 _HOST_NAME = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*\.?")
 
 
@@ -81,6 +82,19 @@ def origin_of(url: str) -> str:
     parts = urlsplit(url)
     is_web = parts.scheme in {"http", "https"} and parts.hostname
     return f"{parts.scheme}://{parts.netloc}" if is_web else ""
+
+
+def https_origins(name: str) -> list[str]:
+    """Origins of pages, as browsers name them, separated by commas."""
+    origins = [part.strip() for part in text(name).split(",") if part.strip()]
+    for origin in origins:
+        if not _HTTPS_ORIGIN.fullmatch(origin):
+            raise ImproperlyConfigured(
+                f"{name} takes origins such as https://ohif.example.org, in small "
+                "letters, without a path and separated by commas, and "
+                f"“{origin}” is none."
+            )
+    return origins
 
 
 def identity_providers(name: str) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from viewerhub.env import (
     env,
     generated_secret,
     hosts_and_networks,
+    https_origins,
     identity_providers,
     networks,
     origin_of,
@@ -72,6 +73,8 @@ CSRF_TRUSTED_ORIGINS = [VIEWERHUB_PUBLIC_URL]
 # Who may launch by URL without a login: CIDR ranges. The address of the client, and that
 # it came by https, is what uvicorn says: behind a proxy, set its FORWARDED_ALLOW_IPS.
 VIEWERHUB_TRUSTED_NETWORKS = networks("VIEWERHUB_TRUSTED_NETWORKS")
+# Pages of viewers that may ask the gateway for images, by DICOMweb and with a token.
+VIEWERHUB_GATEWAY_ORIGINS = https_origins("VIEWERHUB_GATEWAY_ORIGINS")
 # Who may read /metrics.
 VIEWERHUB_METRICS_NETWORKS = networks(
     "VIEWERHUB_METRICS_NETWORKS", "" if PRODUCTION else "127.0.0.0/8,::1/128"

@@ -26,6 +26,7 @@ from archives.errors import ArchiveError, ArchiveResponseError
 from launcher.delivery import dicomweb_url
 from launcher.gateway import dicom_json
 from launcher.gateway.composing import as_parts
+from launcher.gateway.cors import open_to_viewers
 from launcher.gateway.dicom_json import Rewriting
 from launcher.gateway.grants import Grant, grant_of
 from launcher.gateway.images import failed
@@ -58,6 +59,7 @@ _SENT: Final = re.compile(
 _PIECE: Final = 64 * 1024
 
 
+@open_to_viewers
 @require_safe
 async def dicomweb(request: HttpRequest, slug: str, path: str) -> HttpResponseBase:
     """A resource of the archive; 404 for all that the token's launch does not have.

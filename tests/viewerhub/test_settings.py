@@ -241,3 +241,15 @@ def test_settings_read_where_the_hub_may_connect_to() -> None:
     assert read("VIEWERHUB_OUTGOING_LOOPBACK", **PRODUCTION) == {
         "VIEWERHUB_OUTGOING_LOOPBACK": False
     }
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://a.example", "https://a.example/", "https://*.example", "*", "null"],
+)
+def test_settings_take_origins_of_viewers_by_https_alone(origin: str) -> None:
+    name = "VIEWERHUB_GATEWAY_ORIGINS"
+    right = "https://ohif.example.org, https://b.example:8443"
+
+    assert read(name, **{name: right})[name] == right.split(", ")
+    assert name in read(name, **{name: origin})["refused"]
