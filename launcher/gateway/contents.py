@@ -124,9 +124,10 @@ async def contents_of(
     sop_instance_uid: str = "",
     is_patient: bool = True,
 ) -> Contents:
-    """Empty if the archive has nothing, or has not answered yet.
+    """Empty if the archive has nothing, or does not answer soon.
 
-    What was listed once and is lost is asked for again, if the caller ``is_patient``;
+    A caller who ``is_patient`` waits for a build that is under way, as Weasis asks at
+    once by ``$dicom:rs``; and what was listed once and is lost is asked for again;
     meanwhile, what this process still has is good enough. Where only one instance is
     wanted, it need not be the newest answer, if that is there.
     """
@@ -140,13 +141,10 @@ async def contents_of(
         if kept is None:
             raise
         version = None
-    if (
-        version is None
-        and kept is None
-        and is_patient
-        and await in_thread(_was_listed, *key)
-    ):
-        version = await _built_again(*key)
+    if version is None and kept is None and is_patient:
+        was_listed, is_under_way = await in_thread(_expected, *key)
+        if was_listed or is_under_way:
+            version = await _built(*key, was_finished=was_listed)
     if version is not None and (kept is None or kept.version != version):
         return await _loaded_once(key, version)
     if kept is None:
@@ -155,18 +153,19 @@ async def contents_of(
     return kept.contents
 
 
-def _was_listed(build_id: str, archive_id: int) -> bool:
-    """Whether the build was done once, and had images of the archive."""
-    return ArchiveOutcome.objects.filter(
+def _expected(build_id: str, archive_id: int) -> tuple[bool, bool]:
+    """Whether the build had images of the archive once, and whether it is under way."""
+    was_listed = ArchiveOutcome.objects.filter(
         build_id=build_id, archive_id=archive_id, state__in=ArchiveOutcome.WITH_IMAGES
     ).exists()
+    return was_listed, Build.objects.unfinished().filter(pk=build_id).exists()
 
 
-async def _built_again(build_id: str, archive_id: int) -> str | None:
-    """The version of the new answer; the other archives are not waited for."""
+async def _built(build_id: str, archive_id: int, *, was_finished: bool) -> str | None:
+    """The version of the answer to come; the other archives are not waited for."""
     await sync_to_async(release_connection)()
     waiting = until_done(
-        build_id, [archive_id], was_finished=True, deadline=REBUILD_DEADLINE
+        build_id, [archive_id], was_finished=was_finished, deadline=REBUILD_DEADLINE
     )
     try:
         async with asyncio.timeout(REBUILD_DEADLINE), aclosing(waiting):
