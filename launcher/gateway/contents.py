@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -25,7 +26,7 @@ from launcher.threads import in_thread, release_connection
 from launcher.waiting import until_done
 
 # Weasis waits 15 s for the first byte of an image.
-REBUILD_DEADLINE: Final = 12.0
+DEADLINE: Final = 12.0
 # Of instances in all that is kept: about 100 MB.
 MAXIMUM_KEPT: Final = 200_000
 # How long an instance that is known is served without asking Redis for a newer answer,
@@ -40,6 +41,18 @@ class Listed:
     identifier: InstanceIdentifier
     sop_class_uid: str
     modality: str
+
+
+class Patience(Enum):
+    """What a request waits for, if the archive's answer is not there.
+
+    ``FOR_LOST``: an answer that was there once, to be given again. ``FOR_FIRST``: the
+    first one, too, since it is asked for without a manifest that lists it.
+    """
+
+    NONE = auto()
+    FOR_LOST = auto()
+    FOR_FIRST = auto()
 
 
 SeriesContents = Mapping[str, Collection[str]]
@@ -122,14 +135,12 @@ async def contents_of(
     archive_id: int,
     *,
     sop_instance_uid: str = "",
-    is_patient: bool = True,
+    patience: Patience = Patience.FOR_LOST,
 ) -> Contents:
-    """Empty if the archive has nothing, or does not answer soon.
+    """Empty if the archive has nothing, or has not answered in time.
 
-    A caller who ``is_patient`` waits for a build that is under way, as Weasis asks at
-    once by ``$dicom:rs``; and what was listed once and is lost is asked for again;
-    meanwhile, what this process still has is good enough. Where only one instance is
-    wanted, it need not be the newest answer, if that is there.
+    Meanwhile, what this process still has of what Redis lost is good enough. Where only
+    one instance is wanted, it need not be the newest answer, if that is there.
     """
     key = build_id, archive_id
     kept = _kept.get(key)
@@ -141,9 +152,9 @@ async def contents_of(
         if kept is None:
             raise
         version = None
-    if version is None and kept is None and is_patient:
+    if version is None and kept is None and patience is not Patience.NONE:
         was_listed, is_under_way = await in_thread(_expected, *key)
-        if was_listed or is_under_way:
+        if was_listed or (is_under_way and patience is Patience.FOR_FIRST):
             version = await _built(*key, was_finished=was_listed)
     if version is not None and (kept is None or kept.version != version):
         return await _loaded_once(key, version)
@@ -165,10 +176,10 @@ async def _built(build_id: str, archive_id: int, *, was_finished: bool) -> str |
     """The version of the answer to come; the other archives are not waited for."""
     await sync_to_async(release_connection)()
     waiting = until_done(
-        build_id, [archive_id], was_finished=was_finished, deadline=REBUILD_DEADLINE
+        build_id, [archive_id], was_finished=was_finished, deadline=DEADLINE
     )
     try:
-        async with asyncio.timeout(REBUILD_DEADLINE), aclosing(waiting):
+        async with asyncio.timeout(DEADLINE), aclosing(waiting):
             async for _ in waiting:
                 if version := await store.answer_version(build_id, archive_id):
                     return version

@@ -26,6 +26,7 @@ from archives.errors import ArchiveError, ArchiveResponseError
 from launcher.delivery import dicomweb_url
 from launcher.gateway import dicom_json
 from launcher.gateway.composing import as_parts
+from launcher.gateway.contents import Patience
 from launcher.gateway.cors import open_to_viewers
 from launcher.gateway.dicom_json import Rewriting
 from launcher.gateway.grants import Grant, grant_of
@@ -72,7 +73,7 @@ async def dicomweb(request: HttpRequest, slug: str, path: str) -> HttpResponseBa
         request,
         slug,
         sop_instance_uid=resource.instance if resource else "",
-        is_patient=resource is not None and resource.kind is not Kind.PICTURE,
+        patience=_patience(resource),
     )
     if isinstance(grant, HttpResponse):
         return grant
@@ -87,6 +88,14 @@ async def dicomweb(request: HttpRequest, slug: str, path: str) -> HttpResponseBa
         return await _ANSWERS[resource.kind](request, grant, endpoint, resource)
     except ArchiveError as error:
         return failed(grant, error)
+
+
+def _patience(resource: Resource | None) -> Patience:
+    if resource is None or resource.kind is Kind.PICTURE:
+        return Patience.NONE
+    # With $dicom:rs Weasis begins with a search over all studies, at once.
+    is_first = resource.kind is Kind.SEARCH and not resource.study
+    return Patience.FOR_FIRST if is_first else Patience.FOR_LOST
 
 
 def _is_listed(resource: Resource, grant: Grant) -> bool:

@@ -15,7 +15,7 @@ from archives.clients import DimseEndpoint, Endpoint
 from archives.errors import ArchiveError
 from archives.models import Archive
 from launcher.events import listener
-from launcher.gateway.contents import Contents, contents_of
+from launcher.gateway.contents import Contents, Patience, contents_of
 from launcher.launching.callers import bearer_token
 from launcher.models import Launch
 from launcher.tokens import digest
@@ -47,12 +47,12 @@ async def grant_of(
     slug: str,
     *,
     sop_instance_uid: str = "",
-    is_patient: bool = True,
+    patience: Patience = Patience.FOR_LOST,
 ) -> Grant | HttpResponse:
     """The grant, or what to answer without one: 401, 404, or 502 and 503 for a fault.
 
-    For the instance that is asked for, if it is one; who ``is_patient`` waits for
-    contents that are lost: see ``contents_of``.
+    For the instance that is asked for, if it is one, and with the ``patience`` to wait
+    for contents: see ``contents_of``.
     """
     token = bearer_token(request)
     try:
@@ -68,7 +68,7 @@ async def grant_of(
             build_id,
             archive.pk,
             sop_instance_uid=sop_instance_uid,
-            is_patient=is_patient,
+            patience=patience,
         )
     except ArchiveError as error:  # its credentials can't be read
         return HttpResponse(str(error), status=502, content_type="text/plain")

@@ -18,6 +18,7 @@ from archives.errors import (
     ArchiveUnavailableError,
     InstanceNotFoundError,
 )
+from launcher.gateway.contents import Patience
 from launcher.gateway.grants import Grant, grant_of
 from launcher.gateway.pictures import MEDIA_TYPES, picture_of, rendering_of, thumbnail
 from launcher.gateway.streaming import streamed
@@ -45,7 +46,7 @@ async def wado_uri(request: HttpRequest, slug: str) -> HttpResponseBase:
         slug,
         sop_instance_uid=uid,
         # Weasis asks for all its pictures before the first image.
-        is_patient=media_type not in MEDIA_TYPES,
+        patience=Patience.NONE if media_type in MEDIA_TYPES else Patience.FOR_LOST,
     )
     if isinstance(grant, HttpResponse):
         return grant
@@ -76,9 +77,8 @@ async def file(
     Beside them, ``thumbnail.jpg`` is a picture of the series.
     """
     uid = name.removesuffix(".dcm")
-    grant = await grant_of(
-        request, slug, sop_instance_uid=uid, is_patient=name != THUMBNAIL
-    )
+    patience = Patience.NONE if name == THUMBNAIL else Patience.FOR_LOST
+    grant = await grant_of(request, slug, sop_instance_uid=uid, patience=patience)
     if isinstance(grant, HttpResponse):
         return grant
     if name == THUMBNAIL:

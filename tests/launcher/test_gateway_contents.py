@@ -13,7 +13,7 @@ from archives.entities import Instance, PatientIdentifier, Selection, Series, St
 from launcher import background, store
 from launcher.answers import Answer
 from launcher.gateway import contents
-from launcher.gateway.contents import contents_of
+from launcher.gateway.contents import Patience, contents_of
 from launcher.models import Build
 from launcher.tasks import build_manifest
 from launcher.tokens import image_token
@@ -146,7 +146,7 @@ def test_contents_that_are_lost_are_not_built_again_for_pictures(
     build_manifest(str(started.launch.build_id))
     connection.flushall()
 
-    assert count(started, archive, is_patient=False) == 0
+    assert count(started, archive, patience=Patience.NONE) == 0
     assert connection.llen("viewerhub") == 0
     assert Build.objects.get().is_finished
 
