@@ -221,15 +221,17 @@ WADO = "/gateway/slow/wado?requestType=WADO&studyUID=1.2&seriesUID=1.3&objectUID
     ],
 )
 def test_archive_that_has_not_answered_keeps_no_viewer_waiting(
-    half_built, connection, path
+    half_built, connection, path, monkeypatch
 ):
     """Weasis asks it for pictures of the other's series, before it loads an image."""
+    monkeypatch.setattr(contents, "DEADLINE", 3600)
     queued = connection.llen("viewerhub")
     token = image_token(half_built.manifest_url.rpartition("/m/")[2])
 
     async def fetch():
         headers = {"authorization": f"Bearer {token}"}
-        return await AsyncClient().get(path, headers=headers)
+        async with asyncio.timeout(60):
+            return await AsyncClient().get(path, headers=headers)
 
     assert asyncio.run(fetch()).status_code == 404
     assert connection.llen("viewerhub") == queued
