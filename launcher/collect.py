@@ -92,7 +92,9 @@ async def _gather(
     }
 
     async def ask(archive: ArchivePlan) -> None:
-        answer = await _ask(plan, archive, pulse)
+        # In a task of its own: one that waited for a group of tasks, of which one failed,
+        # counts as cancelled ever after (Python 3.11).
+        answer = await asyncio.create_task(_ask(plan, archive, pulse))
         if not _is_cancelled():  # a client may turn that into an answer, too late
             await _keep(plan.build_id, _learnt(plan, known, answer))
 

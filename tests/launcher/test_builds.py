@@ -18,7 +18,12 @@ from launcher import background, collect, store, tasks
 from launcher.models import ArchiveOutcome, Build, Launch
 from launcher.services import restart_build
 from launcher.tasks import build_manifest, sweep_launches
-from tests.factories import make_dimse_archive, make_launch
+from tests.factories import (
+    DEAD_PORT,
+    make_dicomweb_archive,
+    make_dimse_archive,
+    make_launch,
+)
 from tests.processes import wait_until
 from tests.servers import Limited, ListsNothing, Slow, WrongPatient
 
@@ -452,3 +457,12 @@ def test_sweeper_expires_launches_and_forgets_old_ones(settings):
 
     states = dict(Launch.objects.values_list("pk", "state"))
     assert states == {over.pk: Launch.State.EXPIRED, current.pk: Launch.State.PENDING}
+
+
+def test_build_says_why_a_dicomweb_archive_failed():
+    """Not that it was too late: a failed group of tasks leaves its mark on the task."""
+    archive = make_dicomweb_archive(f"http://127.0.0.1:{DEAD_PORT}/dicom-web")
+
+    outcome = build(make_launch([archive], selection=CT_SMALL).launch)["web"]
+
+    assert "refuses connections" in outcome.message
