@@ -145,7 +145,7 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
     def verify_connection(
         self, request: HttpRequest, archives: QuerySet[Archive]
     ) -> None:
-        for archive, verification in verify(archives):
+        for archive, verification in verify(archives, request.user):
             self._tell(request, archive, verification)
 
     def _tell(
@@ -339,7 +339,7 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
         return self._verified(request, archive)
 
     def _verified(self, request: HttpRequest, archive: Archive) -> HttpResponse:
-        [(_, verification)] = verify([archive])
+        [(_, verification)] = verify([archive], request.user)
         self._tell(request, archive, verification)
         url = reverse("admin:archives_archive_change", args=[archive.pk])
         return HttpResponseRedirect(f"{url}#connection")

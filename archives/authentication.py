@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from django.contrib.auth.models import AnonymousUser, User
 from django.db import models
 
 from archives.clients.base import HttpAuthentication
@@ -15,10 +16,15 @@ from archives.clients.credentials import (
     Credentials,
     CustomHeaders,
     ServiceAccountKey,
+    UserToken,
 )
 from archives.custom_headers import parse_headers
 from archives.fields import EncryptedTextField
+from archives.identity_providers import identity_provider
+from archives.user_logins import STORED_LOGINS
 from archives.validators import validate_base_url
+
+AnyUser = User | AnonymousUser | None
 
 # The fields of each kind, in the order they are asked for.
 FIELDS_OF: Final[dict[str, tuple[str, ...]]] = {
@@ -40,6 +46,7 @@ FIELDS_OF: Final[dict[str, tuple[str, ...]]] = {
         "aws_session_token",
     ),
     HttpAuthentication.HEADERS: ("custom_headers",),
+    HttpAuthentication.USER: ("login_provider",),
 }
 AUTHENTICATION_FIELDS: Final = tuple(
     name for names in FIELDS_OF.values() for name in names
@@ -55,6 +62,14 @@ AUTHENTICATION_SECRETS: Final = (
 )
 
 
+class LoginNeededError(Exception):
+    """Nobody is asking whose login could be used, or there is no provider of logins."""
+
+    def __init__(self, *, is_configured: bool) -> None:
+        super().__init__()
+        self.is_configured = is_configured
+
+
 class Authentication(models.TextChoices):
     NONE = HttpAuthentication.NONE.value, "None"
     BASIC = HttpAuthentication.BASIC.value, "User name and password (Basic)"
@@ -63,6 +78,7 @@ class Authentication(models.TextChoices):
     GOOGLE = HttpAuthentication.GOOGLE.value, "Google service account"
     AWS = HttpAuthentication.AWS.value, "AWS access keys (SigV4)"
     HEADERS = HttpAuthentication.HEADERS.value, "Headers of your own"
+    USER = HttpAuthentication.USER.value, "The user's own login (OpenID Connect)"
 
 
 class AuthenticationFields(models.Model):
@@ -117,6 +133,13 @@ class AuthenticationFields(models.Model):
         blank=True,
         help_text="One in each line, as X-Api-Key: value. They go with every request.",
     )
+    login_provider = models.CharField(
+        "identity provider",
+        max_length=64,
+        blank=True,
+        help_text="The provider_id in VIEWERHUB_OIDC_PROVIDERS; blank if there is one "
+        "only.",
+    )
 
     class Meta:
         abstract = True
@@ -126,10 +149,22 @@ class AuthenticationFields(models.Model):
         used = FIELDS_OF.get(self.authentication, ())
         return [name for name in AUTHENTICATION_FIELDS if name not in used]
 
-    def credentials(self) -> Credentials | None:
-        """What a client sends; raises ``SecretUnreadableError`` for a lost secret."""
+    def credentials(self, user: AnyUser = None) -> Credentials | None:
+        """What a client sends, for a user where that matters.
+
+        Raises ``SecretUnreadableError`` for a lost secret, and ``LoginNeededError``.
+        """
+        if self.authentication == HttpAuthentication.USER:
+            return _user_token(self, user)
         make = _MAKERS.get(self.authentication)
         return make(self) if make else None
+
+
+def _user_token(fields: AuthenticationFields, user: AnyUser) -> UserToken:
+    provider = identity_provider(fields.login_provider)
+    if provider is None or user is None or not user.is_active:
+        raise LoginNeededError(is_configured=provider is not None)
+    return UserToken(user=str(user.pk), provider=provider, logins=STORED_LOGINS)
 
 
 def _oauth2(fields: AuthenticationFields) -> ClientCredentials:

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from archives.clients.base import HttpAuthentication
 from archives.custom_headers import headers_problem
+from archives.identity_providers import provider_ids
 
 if TYPE_CHECKING:
     from archives.models import Archive
@@ -54,6 +55,8 @@ def authentication_problems(archive: Archive) -> dict[str, str]:
             more = _aws_problems(archive)
         case HttpAuthentication.HEADERS:
             more = {"custom_headers": headers_problem(archive.custom_headers)}
+        case HttpAuthentication.USER:
+            more = _provider_problems(archive.login_provider)
         case _:
             more = {}
     return {field: text for field, text in more.items() if text} | found
@@ -67,6 +70,20 @@ def _oauth2_problems(archive: Archive) -> dict[str, str]:
         if not getattr(archive, field).isprintable():
             found[field] = "Enter it in one line, without control characters."
     return found
+
+
+def _provider_problems(chosen: str) -> dict[str, str]:
+    known = provider_ids()
+    if not known:
+        return {
+            "login_provider": "Nobody can log in by OpenID Connect yet: let the hub's "
+            "operator set VIEWERHUB_OIDC_PROVIDERS, or choose another kind."
+        }
+    if chosen and chosen not in known:
+        return {"login_provider": f"There is none of this name: {', '.join(known)}."}
+    if not chosen and len(known) > 1:
+        return {"login_provider": f"Choose one of them: {', '.join(known)}."}
+    return {}
 
 
 def _key_problem(text: str) -> str:

@@ -16,8 +16,10 @@ from archives import presets
 from archives.authentication import (
     AUTHENTICATION_FIELDS,
     AUTHENTICATION_SECRETS,
+    AnyUser,
     Authentication,
     AuthenticationFields,
+    LoginNeededError,
 )
 from archives.clients.base import (
     Deadlines,
@@ -36,7 +38,22 @@ from archives.fields import EncryptedTextField, SecretUnreadableError
 from archives.presets import Preset, preset_of
 from archives.rules import problems, split_names
 from archives.shared_tokens import SHARED_TOKENS
+from archives.user_logins import UserLogin
 from archives.validators import validate_ae_title, validate_base_url, validate_host
+
+__all__ = [
+    "DICOMWEB_FIELDS",
+    "DIMSE_FIELDS",
+    "SECRET_FIELDS",
+    "Archive",
+    "ArchiveQuerySet",
+    "Identifier",
+    "UserLogin",
+    "all_identifiers",
+    "image_cache",
+    "outgoing_rules",
+    "validate_identifiers",
+]
 
 # What only one protocol uses; everything else is asked for both.
 DIMSE_FIELDS = (
@@ -410,43 +427,54 @@ class Archive(AuthenticationFields):
         for name in unused:
             setattr(self, name, getattr(defaults, name))
 
-    def endpoint(self) -> Endpoint:
+    def endpoint(self, user: AnyUser = None) -> Endpoint:
         """What a client needs to connect, without any tie to the database.
 
-        Raises ``ArchiveRefusedError`` if a stored secret can't be read any more.
+        ``user`` is who asks, for archives that want the user's own login. Raises
+        ``ArchiveRefusedError`` if that is nobody, or if a stored secret can't be read
+        any more.
         """
-        return self._readable(self._endpoint)
+        return self._usable(self._endpoint, user)
 
-    def image_endpoint(self) -> Endpoint:
+    def image_endpoint(self, user: AnyUser = None) -> Endpoint:
         """Where the hub retrieves instances; raises as ``endpoint`` does.
 
         The same as ``endpoint``, except that a DIMSE archive with a WADO-URI address is
         asked there: some refuse C-GET.
         """
         if self.protocol != self.Protocol.DIMSE or not self.wado_uri_url:
-            return self.endpoint()
-        return self._readable(self._wado_uri_endpoint)
+            return self.endpoint(user)
+        return self._usable(self._wado_uri_endpoint, user)
 
-    def _readable(self, make: Callable[[], Endpoint]) -> Endpoint:
+    def _usable(self, make: Callable[[AnyUser], Endpoint], user: AnyUser) -> Endpoint:
         try:
-            return make()
+            return make(user)
+        except LoginNeededError as error:
+            raise ArchiveRefusedError(
+                f"{self.name} needs its user's own login: open the study from the "
+                "search page."
+                if error.is_configured
+                else f"{self.name} needs an identity provider that the hub has no more: "
+                "tell its administrator."
+            ) from None
         except SecretUnreadableError as error:
             raise ArchiveRefusedError(
                 f"A stored password or key of {self.name} can't be read any more: an "
                 "administrator has to enter it again."
             ) from error
 
-    def _wado_uri_endpoint(self) -> DicomWebEndpoint:
+    def _wado_uri_endpoint(self, user: AnyUser) -> DicomWebEndpoint:
         url = self.wado_uri_url.rstrip("/")
         return DicomWebEndpoint(
             name=self.name,
             url=url,
             wado_uri_url=url,
-            credentials=self.credentials(),
+            credentials=self.credentials(user),
             tls=self._tls_settings(),
             deadlines=self._deadlines(),
             maximum_connections=self.maximum_associations,
             outgoing=outgoing_rules(),
+            token_store=SHARED_TOKENS,
         )
 
     def _deadlines(self) -> Deadlines:
@@ -457,7 +485,7 @@ class Archive(AuthenticationFields):
             total=self.total_timeout,
         )
 
-    def _endpoint(self) -> Endpoint:
+    def _endpoint(self, user: AnyUser) -> Endpoint:
         deadlines = self._deadlines()
         if self.protocol == self.Protocol.DIMSE:
             return self._dimse_endpoint(deadlines)
@@ -465,7 +493,7 @@ class Archive(AuthenticationFields):
             name=self.name,
             url=self.url.rstrip("/"),
             wado_uri_url=self.wado_uri_url.rstrip("/"),
-            credentials=self.credentials(),
+            credentials=self.credentials(user),
             tls=self._tls_settings(),
             deadlines=deadlines,
             maximum_connections=self.maximum_associations,

@@ -10,6 +10,7 @@ from typing import Self
 
 from django.utils import timezone
 
+from archives.authentication import AnyUser
 from archives.clients import Endpoint, open_client
 from archives.clients.pool import close_connections
 from archives.entities import VerificationStep
@@ -48,14 +49,18 @@ class Verification:
         return cls(at=datetime.fromisoformat(stored["at"]), steps=steps)
 
 
-def verify(archives: Iterable[Archive]) -> list[tuple[Archive, Verification]]:
+def verify(
+    archives: Iterable[Archive], user: AnyUser = None
+) -> list[tuple[Archive, Verification]]:
     """Verify stored archives at the same time, and record each result.
+
+    Those that want their user's own login get that of ``user``.
 
     Takes as long as the slowest archive, at most ``MAXIMUM_SECONDS``. For threads
     without a running event loop: synchronous views and commands.
     """
     chosen = list(archives)
-    found = asyncio.run(_verify_all([_endpoint(archive) for archive in chosen]))
+    found = asyncio.run(_verify_all([_endpoint(archive, user) for archive in chosen]))
     now = timezone.now()
     results = []
     for archive, steps in zip(chosen, found, strict=True):
@@ -82,10 +87,10 @@ def record(archive: Archive, verification: Verification) -> None:
         setattr(archive, name, value)
 
 
-def _endpoint(archive: Archive) -> Endpoint | VerificationStep:
+def _endpoint(archive: Archive, user: AnyUser) -> Endpoint | VerificationStep:
     """Where to connect, or the step that failed before that."""
     try:
-        endpoint = archive.endpoint()
+        endpoint = archive.endpoint(user)
     except ArchiveError as error:
         return VerificationStep(
             name="Settings", is_ok=False, message=str(error), milliseconds=0.0

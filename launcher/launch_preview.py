@@ -143,7 +143,7 @@ def preview_launch(pasted: Pasted) -> LaunchPreview:
 def _preview(pasted: Pasted) -> LaunchPreview:
     judged = judge(_request(pasted))
     question, asked = judged.question, judged.archives
-    answers = _ask(judged.criteria, asked)
+    answers = _ask(judged.criteria, asked, judged.request.caller.user)
     if judged.template is None:
         judged = routed(judged, _lookup(asked, answers))
     template = judged.template or LaunchTemplate.objects.default()
@@ -179,20 +179,22 @@ def _request(pasted: Pasted) -> LaunchRequest:
     )
 
 
-def _ask(criteria: LaunchCriteria, archives: Sequence[Archive]) -> Mapping[int, Answer]:
+def _ask(
+    criteria: LaunchCriteria, archives: Sequence[Archive], user: User | None
+) -> Mapping[int, Answer]:
     plan = BuildPlan(
         build_id="",
         selection=criteria.selection,
-        archives=tuple(_plan(archive) for archive in archives),
+        archives=tuple(_plan(archive, user) for archive in archives),
         timeout=min(MAXIMUM_SECONDS, settings.VIEWERHUB_BUILD_TIMEOUT),
     )
     release_connection()
     return {answer.archive_id: answer for answer in background.run(ask(plan))}
 
 
-def _plan(archive: Archive) -> ArchivePlan:
+def _plan(archive: Archive, user: User | None) -> ArchivePlan:
     try:
-        endpoint = archive.endpoint()
+        endpoint = archive.endpoint(user)
     except ArchiveError as error:
         return ArchivePlan(archive_id=archive.pk, name=archive.name, endpoint=error)
     return ArchivePlan(archive_id=archive.pk, name=archive.name, endpoint=endpoint)

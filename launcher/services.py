@@ -179,9 +179,10 @@ def _new_launch(
 
 
 def _owner(user: User | None, api_client: ApiClient | None) -> str:
-    if api_client:
-        return f"client:{api_client.pk}"
-    return f"user:{user.pk}" if user else "network"
+    """Whose builds may be shared: an archive may answer each user differently."""
+    owners = [f"client:{api_client.pk}"] if api_client else []
+    owners += [f"user:{user.pk}"] if user else []
+    return " ".join(owners) or "network"
 
 
 @transaction.atomic

@@ -8,13 +8,15 @@ from typing import Final
 import structlog
 from celery import shared_task
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from archives.clients import Endpoint
 from archives.entities import Study
 from archives.errors import ArchiveError, ArchiveRefusedError
-from archives.models import Archive
+from archives.models import Archive, UserLogin
 from launcher import background, cached_images, store
 from launcher.answers import Answer
 from launcher.collect import ArchivePlan, BuildPlan, collect
@@ -50,12 +52,15 @@ def build_manifest(build_id: str) -> None:
 
 
 def _plan(build: Build) -> BuildPlan:
+    user = _user_of(build)
     return BuildPlan(
         build_id=str(build.pk),
         selection=build.get_selection(),
         archives=tuple(
             ArchivePlan(
-                archive_id=archive.pk, name=archive.name, endpoint=_endpoint(archive)
+                archive_id=archive.pk,
+                name=archive.name,
+                endpoint=_endpoint(archive, user),
             )
             for archive in build.archives.all()
         ),
@@ -63,13 +68,20 @@ def _plan(build: Build) -> BuildPlan:
     )
 
 
-def _endpoint(archive: Archive) -> Endpoint | ArchiveError:
+def _user_of(build: Build) -> User | None:
+    """Whose build it is: launches that share one are of the same user, or of nobody."""
+    launches = build.launches.exclude(user=None).select_related("user")
+    launch = launches.first()
+    return launch.user if launch else None
+
+
+def _endpoint(archive: Archive, user: User | None) -> Endpoint | ArchiveError:
     if not archive.is_enabled:
         return ArchiveRefusedError(
             f"{archive.name} was disabled. Ask your administrator to enable it again."
         )
     try:
-        return archive.endpoint()
+        return archive.endpoint(user)
     except ArchiveError as error:
         return error
 
@@ -150,7 +162,8 @@ def sweep_launches() -> None:
     """End what hangs, expire what is over, and forget old history.
 
     A build that lost its worker or its message is queued again; one that no worker has
-    and that was queued longer ago than any build may last ends as failed.
+    and that was queued longer ago than any build may last ends as failed. Logins at
+    identity providers are kept as long as there are launches that may need them.
     """
     now = timezone.now()
     over = Launch.objects.filter(expires__lte=now).exclude(
@@ -159,6 +172,9 @@ def sweep_launches() -> None:
     builds = set(over.values_list("build_id", flat=True))
     over.update(state=Launch.State.EXPIRED)
     cached_images.forget(builds)
+    launches = Launch.objects.open(now).filter(user=OuterRef("user"))
+    UserLogin.objects.without_session(now).exclude(Exists(launches)).delete()
+    UserLogin.objects.useless(now).delete()
     history = timedelta(days=settings.VIEWERHUB_LAUNCH_HISTORY_DAYS)
     Build.objects.filter(created__lt=now - history).delete()
     overdue = timedelta(seconds=settings.VIEWERHUB_BUILD_TIMEOUT + 60)

@@ -58,6 +58,7 @@ class HttpAuthentication(StrEnum):
     GOOGLE = "google"  # service account
     AWS = "aws"  # Signature Version 4
     HEADERS = "headers"
+    USER = "user"  # of the hub, by OpenID Connect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from archives.errors import ArchiveRefusedError
+
 GOOGLE_SCOPE: Final = "https://www.googleapis.com/auth/cloud-healthcare"
 
 
@@ -68,6 +70,36 @@ class CustomHeaders:
     headers: tuple[tuple[str, str], ...] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityProvider:
+    """The hub as a client of an OpenID provider.
+
+    ``configuration_url`` is where its discovery document is. ``token_url`` and
+    ``token_auth_method`` (``client_secret_basic`` or ``client_secret_post``) take the
+    place of what that says, where they are given.
+    """
+
+    provider_id: str
+    name: str
+    configuration_url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    token_url: str = ""
+    token_auth_method: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserToken:
+    """The access token of a user of the hub, whoever that is at the moment.
+
+    Two users are never equal, so that they share neither connections nor tokens.
+    """
+
+    user: str
+    provider: IdentityProvider
+    logins: UserLogins = field(compare=False, repr=False)
+
+
 Credentials = (
     BasicCredentials
     | BearerToken
@@ -75,15 +107,44 @@ Credentials = (
     | ServiceAccountKey
     | AwsKeys
     | CustomHeaders
+    | UserToken
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A token, and for how many seconds from the question on it is good."""
+    """A token, and for how many seconds from the question on it is good.
+
+    ``refresh_token`` is for asking for the next one (RFC 6749 6), where there is one.
+    """
 
     token: str = field(repr=False)
     seconds: float
+    refresh_token: str = field(default="", repr=False)
+
+
+class LoginOverError(ArchiveRefusedError):
+    """A user has no login at the identity provider, or none that can be renewed."""
+
+    def __init__(self) -> None:
+        super().__init__("The login at the identity provider is over: log in again.")
+
+
+class UserLogins(Protocol):
+    """Where the hub keeps what it got from identity providers."""
+
+    async def current(
+        self,
+        credentials: UserToken,
+        refused: str,
+        renew: Callable[[str], Awaitable[Grant]],
+    ) -> Grant:
+        """The user's access token: another one than ``refused``, if that can be had.
+
+        Where it has to be renewed, one process at a time calls ``renew`` with the
+        refresh token. Raises ``LoginOverError``, and what that raises.
+        """
+        ...
 
 
 class TokenStore(Hashable, Protocol):

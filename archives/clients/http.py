@@ -18,7 +18,7 @@ from archives.clients.authentication.aws import fully_escaped
 from archives.clients.base import DicomWebEndpoint
 from archives.clients.credentials import AwsKeys
 from archives.clients.http_failures import raise_for_status, translated_errors
-from archives.clients.http_pool import pool_of
+from archives.clients.http_pool import pool_of, turns_of
 from archives.errors import (
     ArchiveResponseError,
     ArchiveUnavailableError,
@@ -138,8 +138,8 @@ class HttpSession:
     @asynccontextmanager
     async def _turn(self, *, is_image: bool) -> AsyncIterator[None]:
         """Wait until fewer than ``maximum_connections`` requests are under way."""
-        pool = pool_of(self.endpoint)
-        with pool.in_use():
+        pool = turns_of(self.endpoint)
+        with pool.in_use(), pool_of(self.endpoint).in_use():
             try:
                 async with asyncio.timeout(self.endpoint.deadlines.total):
                     await pool.turns.acquire(is_image=is_image)

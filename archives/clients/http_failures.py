@@ -18,6 +18,7 @@ from archives.clients.credentials import (
     ClientCredentials,
     CustomHeaders,
     ServiceAccountKey,
+    UserToken,
 )
 from archives.clients.outgoing import ForbiddenAddressError, forbidden
 from archives.clients.tls import explain
@@ -61,6 +62,11 @@ def _refused_login(endpoint: DicomWebEndpoint) -> str:
             return "refused the signature: check region and access keys"
         case CustomHeaders():
             return "refused the headers it was sent: check them"
+        case UserToken():
+            return (
+                "refused your login: log out of the hub and log in again; if that does "
+                "not help, its administrator has to accept the identity provider's tokens"
+            )
     return "asks for a login: enter a user name and password, or a token"
 
 
@@ -73,6 +79,8 @@ def _rights(endpoint: DicomWebEndpoint) -> str:
             )
         case ClientCredentials() | ServiceAccountKey():
             return "check the rights of the account the hub logs in with (HTTP 403)"
+        case UserToken():
+            return "ask its administrator for the right to use it (HTTP 403)"
     return "check the user name and password, and the rights of that account (HTTP 403)"
 
 

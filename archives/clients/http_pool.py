@@ -5,12 +5,14 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 import httpx2
 
 from archives.clients.authentication import authorizer_of
 from archives.clients.base import DicomWebEndpoint
+from archives.clients.credentials import UserToken
 from archives.clients.http_transport import PinnedTransport
 from archives.clients.pool import Pools
 from archives.clients.tls import client_context
@@ -63,6 +65,13 @@ _pools: Final = Pools[DicomWebEndpoint, HttpPool](HttpPool)
 def pool_of(endpoint: DicomWebEndpoint) -> HttpPool:
     """The running event loop's pool for an endpoint."""
     return _pools.of(endpoint)
+
+
+def turns_of(endpoint: DicomWebEndpoint) -> HttpPool:
+    """The pool whose turns count: all users of an archive have them in common."""
+    if isinstance(endpoint.credentials, UserToken):
+        return pool_of(replace(endpoint, credentials=None))
+    return pool_of(endpoint)
 
 
 def _tls_context(endpoint: DicomWebEndpoint) -> ssl.SSLContext:

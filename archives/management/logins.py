@@ -42,8 +42,17 @@ OPTIONS: Final = {
     "aws_access_key_id": "--access-key-id",
     "aws_secret_access_key": "--aws",
     "custom_headers": "--headers",
+    "login_provider": "--user-login",
 }
-_KINDS: Final = ("basic", "bearer", "oauth2", "google_key", "aws", "headers")
+_KINDS: Final = (
+    "basic",
+    "bearer",
+    "oauth2",
+    "google_key",
+    "aws",
+    "headers",
+    "user_login",
+)
 _SECRETS: Final = {
     "basic": "password",
     "bearer": "token",
@@ -76,6 +85,13 @@ def add_login_options(parser: CommandParser) -> None:
     kinds.add_argument(
         "--headers", metavar="FILE", help="headers of your own, one in each line"
     )
+    kinds.add_argument(
+        "--user-login",
+        metavar="PROVIDER",
+        nargs="?",
+        const="",
+        help="the user's own login, by a provider_id of VIEWERHUB_OIDC_PROVIDERS",
+    )
     parser.add_argument("--client-id", metavar="ID", help="the client of --oauth2")
     parser.add_argument("--scope", help="for --oauth2; the product's own if not given")
     parser.add_argument(
@@ -103,6 +119,7 @@ def login_values(options: Mapping[str, Any]) -> dict[str, Any]:
         "google_key": _google,
         "aws": _aws,
         "headers": _headers,
+        "user_login": _user_login,
     }
     kind = chosen_login(options)
     return makers[kind](options) if kind else {}
@@ -158,6 +175,13 @@ def _aws(options: Mapping[str, Any]) -> dict[str, Any]:
 def _headers(options: Mapping[str, Any]) -> dict[str, Any]:
     lines = _content("headers", options["headers"])
     return {"authentication": Authentication.HEADERS, "custom_headers": lines}
+
+
+def _user_login(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "authentication": Authentication.USER,
+        "login_provider": options["user_login"],
+    }
 
 
 def _content(option: str, path: str) -> str:

@@ -5,7 +5,9 @@ import archives.models
 import archives.presets
 import archives.validators
 import django.core.validators
+import django.db.models.deletion
 import re
+from django.conf import settings
 from django.db import migrations, models
 
 
@@ -15,6 +17,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('auth', '0012_alter_user_first_name_max_length'),
+        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
@@ -22,7 +25,7 @@ class Migration(migrations.Migration):
             name='Archive',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('authentication', models.CharField(choices=[('none', 'None'), ('basic', 'User name and password (Basic)'), ('bearer', 'Bearer token that does not change'), ('oauth2', 'OAuth2 client credentials'), ('google', 'Google service account'), ('aws', 'AWS access keys (SigV4)'), ('headers', 'Headers of your own')], default='none', max_length=8)),
+                ('authentication', models.CharField(choices=[('none', 'None'), ('basic', 'User name and password (Basic)'), ('bearer', 'Bearer token that does not change'), ('oauth2', 'OAuth2 client credentials'), ('google', 'Google service account'), ('aws', 'AWS access keys (SigV4)'), ('headers', 'Headers of your own'), ('user', "The user's own login (OpenID Connect)")], default='none', max_length=8)),
                 ('username', models.CharField(blank=True, max_length=255, verbose_name='user name')),
                 ('password', archives.fields.EncryptedTextField(blank=True)),
                 ('bearer_token', archives.fields.EncryptedTextField(blank=True)),
@@ -37,6 +40,7 @@ class Migration(migrations.Migration):
                 ('aws_secret_access_key', archives.fields.EncryptedTextField(blank=True, verbose_name='secret access key')),
                 ('aws_session_token', archives.fields.EncryptedTextField(blank=True, help_text='Only with temporary keys, which stop working when it expires.', verbose_name='session token')),
                 ('custom_headers', archives.fields.EncryptedTextField(blank=True, help_text='One in each line, as X-Api-Key: value. They go with every request.', verbose_name='headers')),
+                ('login_provider', models.CharField(blank=True, help_text='The provider_id in VIEWERHUB_OIDC_PROVIDERS; blank if there is one only.', max_length=64, verbose_name='identity provider')),
                 ('name', models.CharField(help_text='What users see in the search page and in messages.', max_length=64, unique=True)),
                 ('slug', models.SlugField(help_text='Short name in addresses, such as archive=main. Changing it breaks links.', max_length=40, unique=True)),
                 ('previous_names', models.CharField(blank=True, help_text='Other names that archive=… may use, separated by commas: those of archives that moved here, say.', max_length=500)),
@@ -80,6 +84,22 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['position', 'name'],
+            },
+        ),
+        migrations.CreateModel(
+            name='UserLogin',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('provider', models.CharField(max_length=64)),
+                ('access_token', archives.fields.EncryptedTextField(serialize=False)),
+                ('refresh_token', archives.fields.EncryptedTextField(blank=True, serialize=False)),
+                ('issued', models.DateTimeField()),
+                ('expires', models.DateTimeField(null=True)),
+                ('session_ends', models.DateTimeField()),
+                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='provider_logins', to=settings.AUTH_USER_MODEL)),
+            ],
+            options={
+                'constraints': [models.UniqueConstraint(fields=('user', 'provider'), name='one_login_per_provider')],
             },
         ),
     ]

@@ -30,7 +30,7 @@ async def search_studies(filters: StudyFilters, caller: Caller) -> StudySearchRe
     criteria, archives = await in_thread(_check, filters, caller)
     queries = criteria.queries(filters.limit)
     answered = await asyncio.gather(
-        *(asking.ask_archive(one, queries) for one in archives)
+        *(asking.ask_archive(one, queries, caller.user) for one in archives)
     )
     answers = {one.slug: answer for one, answer in zip(archives, answered, strict=True)}
     found = asking.merge(answers)

@@ -70,7 +70,7 @@ async def grant_of(
             sop_instance_uid=sop_instance_uid,
             patience=patience,
         )
-    except ArchiveError as error:  # its credentials can't be read
+    except ArchiveError as error:  # it has no credentials that could be used
         return HttpResponse(str(error), status=502, content_type="text/plain")
     except RedisError:
         return HttpResponse("The hub can't reach its store.", status=503)
@@ -116,7 +116,7 @@ def _open(token: str, slug: str) -> Opened | Launch | None:
     archive = Archive.objects.enabled().filter(slug=slug, build=launch.build_id).first()
     if archive is None:
         return launch
-    return archive, str(launch.build_id), archive.image_endpoint()
+    return archive, str(launch.build_id), archive.image_endpoint(launch.user)
 
 
 def _unauthorized() -> HttpResponse:

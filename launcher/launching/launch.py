@@ -65,6 +65,7 @@ async def _ask(judged: Judged) -> Lookup:
     return await find_now(
         judged.criteria.selection,
         judged.archives,
+        user=judged.request.caller.user,
         until_found=judged.question == Question.WHETHER,
     )
 

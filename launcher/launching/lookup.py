@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
+from django.contrib.auth.models import User
 
 from archives.clients import newest_of_each_patient, open_client
 from archives.entities import Selection, Study
@@ -94,14 +95,16 @@ async def find_now(
     archives: Iterable[Archive],
     budget: float = BUDGET,
     *,
+    user: User | None = None,
     until_found: bool = False,
 ) -> Lookup:
-    """The studies of a selection, as far as the archives tell within ``budget`` seconds.
+    """The studies of a selection, as far as the archives tell ``user`` within ``budget``
+    seconds.
 
     With ``until_found``, the first study that is found ends the wait.
     """
     asked = list(archives)
-    tasks = [asyncio.create_task(_ask(selection, archive)) for archive in asked]
+    tasks = [asyncio.create_task(_ask(selection, archive, user)) for archive in asked]
     try:
         await _wait(tasks, budget, until_found)
         answers = [task.result() if task.done() else None for task in tasks]
@@ -143,10 +146,12 @@ async def _dismiss(tasks: Iterable[asyncio.Task[tuple[Study, ...] | None]]) -> N
         await asyncio.wait(pending, timeout=FAREWELL)
 
 
-async def _ask(selection: Selection, archive: Archive) -> tuple[Study, ...] | None:
+async def _ask(
+    selection: Selection, archive: Archive, user: User | None
+) -> tuple[Study, ...] | None:
     """The studies of one archive; ``None`` if it can't be asked."""
     try:
-        async with open_client(archive.endpoint()) as client:
+        async with open_client(archive.endpoint(user)) as client:
             return await client.find_selected_studies(selection)
     except ArchiveError:
         return None  # the launch goes on, and its manifest will say what is wrong

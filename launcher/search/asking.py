@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from archives.authentication import AnyUser
 from archives.clients import Endpoint, open_client
 from archives.entities import (
     Patient,
@@ -73,13 +74,15 @@ class Asked(Protocol):
 
     name: str
 
-    def endpoint(self) -> Endpoint: ...
+    def endpoint(self, user: AnyUser = None) -> Endpoint: ...
 
 
-async def ask_archive(archive: Asked, queries: Sequence[StudyQuery]) -> ArchiveAnswer:
-    """The same as ``ask``, also for an archive whose credentials can't be read."""
+async def ask_archive(
+    archive: Asked, queries: Sequence[StudyQuery], user: AnyUser = None
+) -> ArchiveAnswer:
+    """The same as ``ask`` for a user, also where there are no credentials to use."""
     try:
-        endpoint = archive.endpoint()
+        endpoint = archive.endpoint(user)
     except ArchiveError as error:
         return ArchiveAnswer(
             state=_state_of(error), asked=datetime.now(UTC), message=str(error)

@@ -13,6 +13,7 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_safe
 
+from archives.authentication import AnyUser
 from archives.entities import Series, StudyQuery
 from archives.errors import ArchiveError
 from archives.models import Archive
@@ -101,7 +102,9 @@ async def search_results(request: HttpRequest, search_id: str) -> HttpResponse:
     )
     if "wait" in request.GET:
         missing = [one for one in scope.archives if one.slug not in answers]
-        asked = await asyncio.gather(*(_ask(scope.search, one) for one in missing))
+        asked = await asyncio.gather(
+            *(_ask(scope.search, one, request.user) for one in missing)
+        )
         answers |= {one.slug: it for one, it in zip(missing, asked, strict=True)}
     answers = {slug: answers[slug] for slug in scope.slugs if slug in answers}
 
@@ -130,7 +133,7 @@ async def search_archive(
     known = await in_thread(search_store.answers, scope.search, [slug], fresh=True)
     answer = known.get(slug)
     if answer is None or "again" in request.GET:
-        answer = await _ask(scope.search, archive)
+        answer = await _ask(scope.search, archive, request.user)
 
     def chip() -> HttpResponse:
         # Read after writing: of two archives that answer at once, the later one always
@@ -154,7 +157,7 @@ async def search_study(request: HttpRequest, search_id: str, key: str) -> HttpRe
     row = await in_thread(scope.row, key) if scope else None
     if scope is None or row is None:
         return await in_thread(_expired, request)
-    series, other_studies, message = await _details(scope.search, row)
+    series, other_studies, message = await _details(scope.search, row, request.user)
 
     def page() -> HttpResponse:
         context = {
@@ -190,23 +193,23 @@ def _expired(request: HttpRequest) -> HttpResponse:
     return render(request, "launcher/search.html", context, status=404)
 
 
-async def _ask(stored: StoredSearch, archive: Archive) -> ArchiveAnswer:
+async def _ask(stored: StoredSearch, archive: Archive, user: AnyUser) -> ArchiveAnswer:
     queries = stored.criteria.queries(settings.VIEWERHUB_SEARCH_LIMIT)
-    answer = await asking.ask_archive(archive, queries)
+    answer = await asking.ask_archive(archive, queries, user)
     await in_thread(search_store.save_answer, stored, archive.slug, answer)
     return answer
 
 
 async def _details(
-    stored: StoredSearch, row: Row
+    stored: StoredSearch, row: Row, user: AnyUser
 ) -> tuple[tuple[Series, ...], int | None, str]:
     """Series, the number of other studies if known, and why there are none."""
     message = ""
     for archive in row.archives:
-        others = asyncio.create_task(_other_studies(archive, row))
+        others = asyncio.create_task(_other_studies(archive, row, user))
         try:
             uid = row.found.study.study_instance_uid
-            series = await asking.series_of(archive.endpoint(), uid)
+            series = await asking.series_of(archive.endpoint(user), uid)
         except ArchiveError as error:
             others.cancel()
             message = message or str(error)
@@ -221,7 +224,7 @@ async def _details(
     return (), None, message
 
 
-async def _other_studies(archive: Archive, row: Row) -> int | None:
+async def _other_studies(archive: Archive, row: Row, user: AnyUser) -> int | None:
     """How many more studies the archive has of this patient; ``None`` if unknown."""
     patient = row.found.study.patient
     if not patient.patient_id.strip():
@@ -231,7 +234,7 @@ async def _other_studies(archive: Archive, row: Row) -> int | None:
         issuer_of_patient_id=patient.issuer_of_patient_id.strip(),
         limit=OTHER_STUDIES_LIMIT,
     )
-    answer = await asking.ask_archive(archive, [query])
+    answer = await asking.ask_archive(archive, [query], user)
     if not answer.is_answered:
         return None
     uids = {one.study_instance_uid for one in answer.studies}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
+from archives.authentication import AnyUser
 from archives.clients import Endpoint, open_client
 from archives.entities import InstanceIdentifier
 from archives.errors import ArchiveError
@@ -51,11 +52,12 @@ async def series_thumbnail(
     if shown is None or archive is None:
         return HttpResponse(status=404)
     try:
-        source = _Source(archive_id=archive.pk, endpoint=archive.image_endpoint())
-    except ArchiveError:  # its credentials can't be read
+        endpoint = archive.image_endpoint(request.user)
+    except ArchiveError:  # it has no credentials that could be used
         return HttpResponse(status=404)
+    source = _Source(archive_id=archive.pk, endpoint=endpoint)
     content = await picture_of_series(
-        source, shown.modality, lambda: _middle(archive, shown)
+        source, shown.modality, lambda: _middle(archive, shown, request.user)
     )
     return HttpResponse(
         content,
@@ -64,9 +66,9 @@ async def series_thumbnail(
     )
 
 
-async def _middle(archive: Archive, shown: ShownSeries) -> Listed | None:
+async def _middle(archive: Archive, shown: ShownSeries, user: AnyUser) -> Listed | None:
     """The instance in the middle of a series; raises ``ArchiveError``."""
-    async with open_client(archive.endpoint()) as client:
+    async with open_client(archive.endpoint(user)) as client:
         found = await client.find_instances(
             shown.study_instance_uid, shown.series_instance_uid
         )

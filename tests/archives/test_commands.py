@@ -9,6 +9,7 @@ from django.core.management import CommandError, call_command
 from archives.models import Archive
 from archives.presets import PRESETS
 from tests.factories import DEAD_PORT, make_dicomweb_archive
+from tests.identity_provider import IdentityProvider, app_of, configured
 from tests.token_server import service_account_key
 
 pytestmark = pytest.mark.django_db
@@ -205,6 +206,21 @@ def test_secrets_of_several_lines_come_from_a_file(tmp_path, option):
     assert stored == file.read_text().strip()
     missing = str(refusal("web", option, str(tmp_path / "nothing")))
     assert missing.startswith(f"{option}: ")
+
+
+@pytest.mark.parametrize("arguments", [["--user-login"], ["--user-login", "hospital"]])
+def test_archive_may_want_the_users_own_login(arguments):
+    assert str(refusal("web", "--dicomweb", DEAD, *arguments)).startswith(
+        "--user-login: "
+    )
+
+    with configured(app_of(IdentityProvider(url="https://login.example.org"))):
+        output = add_archive("web", "--dicomweb", DEAD, *arguments)
+
+    archive = Archive.objects.get()
+    assert archive.authentication == "user"
+    assert archive.login_provider == "".join(arguments[1:])
+    assert "web needs its user's own login" in output
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,13 @@ from archives.clients.credentials import (
     CustomHeaders,
     ServiceAccountKey,
 )
+from archives.errors import ArchiveRefusedError
 from archives.models import Archive
 from archives.presets import PRESETS
 from archives.validators import validate_host
 from tests.archives.clients.test_tls import make_certificate
 from tests.factories import make_dimse_archive
+from tests.identity_provider import SECRET, IdentityProvider, app_of, configured
 from tests.token_server import service_account_key
 
 CERTIFICATE, KEY = make_certificate()
@@ -42,7 +44,16 @@ AUTHENTICATION = {
     "aws_secret_access_key": "k",
     "aws_session_token": "st",
     "custom_headers": "X-Api-Key: a: b\r\n\r\n  X-Other :c d ",
+    "login_provider": "hospital",
 }
+
+
+@pytest.fixture(autouse=True)
+def providers():
+    """Two that users log in by."""
+    first = app_of(IdentityProvider(url="https://login.example.org"))
+    with configured(first, {**first, "provider_id": "other"}) as known:
+        yield known
 
 
 def dimse(**values):
@@ -200,6 +211,7 @@ def test_dicomweb_archive_refuses_what_does_not_fit(values, field):
         ("headers", "custom_headers", "X Api: k"),
         ("headers", "custom_headers", "X-Api-Key: schlüssel"),
         ("headers", "custom_headers", "X-Api-Key: a\rX-Other: b"),
+        ("user", "login_provider", "nobodys"),
     ],
 )
 def test_each_kind_of_authentication_says_what_it_needs(kind, field, value):
@@ -212,6 +224,17 @@ def test_each_kind_of_authentication_says_what_it_needs(kind, field, value):
 
     assert list(found) == [field]
     assert not value.strip() or value not in str(found)
+
+
+def test_user_login_needs_a_provider_that_the_hub_knows():
+    blank = dicomweb(authentication="user")
+    assert "Choose one of them: hospital, other." in str(errors_of(blank))
+
+    only = app_of(IdentityProvider(url="https://login.example.org"))
+    with configured(only):
+        assert errors_of(blank) == {}
+    with configured():
+        assert "VIEWERHUB_OIDC_PROVIDERS" in str(errors_of(blank))
 
 
 @pytest.mark.parametrize("kind", FIELDS_OF)
@@ -261,6 +284,35 @@ def test_endpoint_has_the_credentials_of_its_kind(kind, expected):
 
     assert isinstance(endpoint, DicomWebEndpoint)
     assert endpoint.credentials == expected
+
+
+def test_endpoint_for_a_user_is_nobody_elses():
+    archive = dicomweb(authentication="user", login_provider="hospital")
+    alice, bob = (archive.endpoint(User(pk=pk)) for pk in (1, 2))
+
+    assert alice == archive.endpoint(User(pk=1))
+    assert hash(alice) == hash(archive.endpoint(User(pk=1)))
+    assert alice != bob
+    assert SECRET not in repr(alice)
+    assert alice.credentials.provider.configuration_url == (
+        "https://login.example.org/.well-known/openid-configuration"
+    )
+
+
+@pytest.mark.parametrize("user", [None, AnonymousUser(), User(pk=1, is_active=False)])
+def test_endpoint_for_nobody_says_that_a_login_is_needed(user):
+    archive = dicomweb(authentication="user", login_provider="hospital")
+
+    for endpoint_for in (archive.endpoint, archive.image_endpoint):
+        with pytest.raises(ArchiveRefusedError, match="from the search page"):
+            endpoint_for(user)
+
+
+def test_endpoint_of_a_provider_that_is_gone_says_so():
+    archive = dicomweb(authentication="user", login_provider="gone")
+
+    with pytest.raises(ArchiveRefusedError, match="that the hub has no more"):
+        archive.endpoint(User(pk=1))
 
 
 @pytest.mark.parametrize(

@@ -283,7 +283,7 @@ def test_ask_archive_answers_for_one_whose_password_is_unreadable():
     class Unreadable:
         name = "Old archive"
 
-        def endpoint(self) -> Endpoint:
+        def endpoint(self, user: object = None) -> Endpoint:
             raise ArchiveRefusedError("A stored password of Old archive is lost.")
 
     answer = asyncio.run(ask_archive(Unreadable(), [StudyQuery(patient_id="1")]))

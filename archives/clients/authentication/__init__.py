@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from archives.clients.base import DicomWebEndpoint
-from archives.clients.credentials import AwsKeys, ClientCredentials, ServiceAccountKey
+from archives.clients.credentials import (
+    AwsKeys,
+    ClientCredentials,
+    ServiceAccountKey,
+    UserToken,
+)
 
 
 class Authorizer(Protocol):
@@ -29,6 +34,10 @@ def authorizer_of(endpoint: DicomWebEndpoint) -> Authorizer:
             from archives.clients.authentication.tokens import TokenAuthorizer
 
             return TokenAuthorizer(endpoint)
+        case UserToken(provider=provider):
+            from archives.clients.authentication.user_login import UserAuthorizer
+
+            return UserAuthorizer(endpoint, provider)
         case AwsKeys() as keys:
             from archives.clients.authentication.aws import AwsAuthorizer
 

@@ -52,6 +52,10 @@ class RefusedClientError(ArchiveRefusedError):
     """The client was not recognized (``invalid_client``)."""
 
 
+class EndedGrantError(ArchiveRefusedError):
+    """What a token was asked for with is not valid any more (``invalid_grant``)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenServer:
     """How to reach it; ``name`` is what messages call it.
@@ -68,23 +72,38 @@ class TokenServer:
         self, url: str, form: Mapping[str, str], authorization: str = ""
     ) -> Grant:
         """Ask once for a token; raises ``ArchiveError``."""
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        if authorization:
-            headers["Authorization"] = authorization
-        try:
-            async with asyncio.timeout(TOTAL_SECONDS):
-                status, body = await self._post(url, form, headers)
-        except TimeoutError:
-            raise ArchiveUnavailableError(
-                f"{self.name} did not answer in time: try again later."
-            ) from None
-        answer = _object(body)
+        headers = {"Authorization": authorization} if authorization else {}
+        status, answer = await self._exchange("POST", url, dict(form), headers)
         if status != 200:
             raise self._refusal(status, answer)
         return self._grant(answer)
 
-    async def _post(
-        self, url: str, form: Mapping[str, str], headers: dict[str, str]
+    async def read(self, url: str) -> Mapping[str, Any]:
+        """A JSON object it has; raises ``ArchiveError``."""
+        status, answer = await self._exchange("GET", url, None, {})
+        if status != 200:
+            raise self._refusal(status, {})
+        return answer
+
+    async def _exchange(
+        self, method: str, url: str, form: dict[str, str] | None, more: dict[str, str]
+    ) -> tuple[int, dict[str, Any]]:
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity", **more}
+        try:
+            async with asyncio.timeout(TOTAL_SECONDS):
+                status, body = await self._send(method, url, form, headers)
+        except TimeoutError:
+            raise ArchiveUnavailableError(
+                f"{self.name} did not answer in time: try again later."
+            ) from None
+        return status, _object(body)
+
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        form: dict[str, str] | None,
+        headers: dict[str, str],
     ) -> tuple[int, bytes]:
         """Status and body; a redirect is an answer like any other."""
         transport = PinnedTransport(self.outgoing, self._context(url), connections=1)
@@ -97,7 +116,7 @@ class TokenServer:
                     headers={"User-Agent": "ViewerHub"},
                     timeout=httpx2.Timeout(TOTAL_SECONDS, connect=CONNECT_SECONDS),
                 ) as client,
-                client.stream("POST", url, data=dict(form), headers=headers) as answer,
+                client.stream(method, url, data=form, headers=headers) as answer,
             ):
                 body = b""
                 async for piece in answer.aiter_raw():
@@ -128,7 +147,8 @@ class TokenServer:
         words = _MEANINGS.get(
             code, "gives no token: check its address and the settings"
         )
-        return ArchiveRefusedError(f"{self.name} {words} (HTTP {status}).")
+        kind = EndedGrantError if code == "invalid_grant" else ArchiveRefusedError
+        return kind(f"{self.name} {words} (HTTP {status}).")
 
     def _grant(self, answer: Mapping[str, Any]) -> Grant:
         token = answer.get("access_token")
@@ -142,8 +162,13 @@ class TokenServer:
             seconds = float(answer.get("expires_in", UNTOLD_SECONDS))
         except (TypeError, ValueError, OverflowError):
             seconds = UNTOLD_SECONDS
-        # Not a number is neither, and becomes the shortest.
-        return Grant(str(token), max(1.0, min(seconds, LONGEST_SECONDS)))
+        refresh_token = answer.get("refresh_token")
+        return Grant(
+            str(token),
+            # Not a number is neither, and becomes the shortest.
+            max(1.0, min(seconds, LONGEST_SECONDS)),
+            refresh_token if isinstance(refresh_token, str) else "",
+        )
 
 
 @lru_cache(maxsize=32)

@@ -23,6 +23,7 @@ from archives.clients.credentials import (
     Grant,
     ServiceAccountKey,
     TokenStore,
+    UserToken,
 )
 
 # A new token is fetched in this last part of an old one's life, which still serves.
@@ -163,8 +164,10 @@ def source_of(endpoint: DicomWebEndpoint) -> TokenSource:
 
     For endpoints whose credentials are of a token server.
     """
+    is_users = isinstance(endpoint.credentials, UserToken)
+    kind = "identity provider" if is_users else "token server"
     server = TokenServer(
-        name=f"The token server of {endpoint.name}",
+        name=f"The {kind} of {endpoint.name}",
         tls=endpoint.tls,
         outgoing=endpoint.outgoing,
     )
@@ -190,6 +193,10 @@ def _source(
             )
 
             fetch = ServiceAccountGrant(credentials, server).fetch
+        case UserToken():
+            from archives.clients.authentication.user_login import UserGrant
+
+            return TokenSource(UserGrant(credentials, server).fetch)
         case _:
             raise TypeError(type(credentials).__name__)
     return TokenSource(_shared(credentials, fetch, store))

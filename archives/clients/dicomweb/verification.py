@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
-from archives.clients.credentials import ClientCredentials, ServiceAccountKey
+from archives.clients.credentials import ClientCredentials, ServiceAccountKey, UserToken
 from archives.clients.dicomweb.retrieval import retrieve_instance
 from archives.clients.dicomweb.search import DICOM_JSON, Level, Search, path_to
 from archives.clients.http import HttpSession
@@ -61,7 +61,8 @@ class _Verification:
         if self._is_https:
             actions.append(("TLS", self._start_tls))
         if isinstance(
-            self._endpoint.credentials, ClientCredentials | ServiceAccountKey
+            self._endpoint.credentials,
+            ClientCredentials | ServiceAccountKey | UserToken,
         ):
             actions.append(("Token", self._log_in))
         actions += [
