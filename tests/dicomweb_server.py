@@ -107,6 +107,7 @@ class DicomWebServer:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # sockets are closed in the loop's next turn
 
     def _connected(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -126,6 +127,9 @@ class DicomWebServer:
                 while True:
                     head = read + await reader.readuntil(b"\r\n\r\n")
                     read = await self._serve(_request(head), reader, writer)
+        except asyncio.CancelledError:
+            writer.transport.abort()  # TLS would take its time to say goodbye
+            raise
         finally:
             writer.close()
 
