@@ -86,7 +86,7 @@ class TokenSource:
         token = self._token
         if token is not None and token.text != refused:
             return token.text
-        if refused == self._replacement and self._clock() < self._useless_until:
+        if refused == self._replacement and self._is_useless(token):
             return refused
         token = await self._newer_than(token, refused=True)
         if token.text == refused:  # of a request that began before anybody knew
@@ -94,6 +94,12 @@ class TokenSource:
         self._replacement = token.text
         self._useless_until = self._clock() + REFUSED_SECONDS
         return token.text
+
+    def _is_useless(self, token: _Token | None) -> bool:
+        """Whether another one is no better: not where it expired on its way."""
+        now = self._clock()
+        is_good = token is not None and now < token.renewable_from
+        return is_good and now < self._useless_until
 
     @property
     def seconds_left(self) -> float:

@@ -381,6 +381,24 @@ def test_token_server_obeys_the_outgoing_rules(monkeypatch):
     at_a_site(action, monkeypatch)
 
 
+def test_replacement_that_expires_on_its_way_is_replaced_too():
+    clock = ManualClock()
+    fetched: list[str] = []
+
+    async def fetch(old: str, *, refused: bool) -> Grant:
+        fetched.append(f"token-{len(fetched)}")
+        return Grant(fetched[-1], 2)
+
+    async def main() -> list[str]:
+        source = TokenSource(fetch, clock)
+        replacement = await source.replace(await source.current())
+        at_once = await source.replace(replacement)
+        clock.now += 1.95
+        return [replacement, at_once, await source.replace(replacement)]
+
+    assert asyncio.run(main()) == ["token-1", "token-1", "token-2"]
+
+
 def test_event_loops_of_a_process_share_a_token():
     """Also where the loop that asks ends before its answer has come."""
     asked = []
