@@ -21,6 +21,7 @@ from archives.embedded import EmbeddedArchive
 from tests import weasis_client
 from tests.dicom_files import DicomFiles, StoredStudy
 from tests.environment import free_port
+from tests.loops import run
 from tests.orthanc import Orthanc
 from tests.postgresql import PostgreSql
 from tests.processes import wait_until
@@ -602,10 +603,10 @@ def test_launches_at_once_are_all_answered_right(
 
     with Slow(dicom_files.paths(studies), pause=100) as slow:
         stack.add_dimse_archive("busy", port=slow.port, answer_timeout=100)
-        paths = asyncio.run(launch_all())
+        paths = run(launch_all())
         usage["all launched"] = stack.web_usage()
         urls = [stack.url + path for path in paths]
-        bodies = asyncio.run(wait_together(urls, measure_and_proceed))
+        bodies = run(wait_together(urls, measure_and_proceed))
     usage["all answered"] = stack.web_usage()
     with capsys.disabled():
         print("\nWeb process, 200 launches at once:")

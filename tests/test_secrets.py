@@ -52,6 +52,7 @@ from tests.identity_provider import (
     configured,
     log_in,
 )
+from tests.loops import run
 from tests.vendors.azure import Azure
 from tests.vendors.files import studies, write
 from tests.vendors.generic import Generic
@@ -295,7 +296,7 @@ class Walk:
             finally:
                 await close_connections()
 
-        return asyncio.run(main())
+        return run(main())
 
     def mistakes(self) -> None:
         """Pages that say what is wrong with secrets that were just entered."""
@@ -356,7 +357,7 @@ class Walk:
                 await close_connections()
 
         try:
-            asyncio.run(fail())
+            run(fail())
         except ArchiveError as error:
             self.seen["traceback"] = "".join(traceback.format_exception(error))
         assert "traceback" in self.seen

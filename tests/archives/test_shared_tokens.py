@@ -13,6 +13,7 @@ from archives.clients.credentials import ClientCredentials, Grant, ServiceAccoun
 from archives.errors import ArchiveUnavailableError
 from archives.shared_tokens import SHARED_TOKENS
 from tests.environment import free_port
+from tests.loops import run
 
 CLIENT = ClientCredentials(
     token_url="https://login.example.org/token",
@@ -44,7 +45,7 @@ def store(valkey, settings):
 
 
 def newer_than(old, server, credentials=CLIENT):
-    return asyncio.run(SHARED_TOKENS.newer_than(old, credentials, server.fetch))
+    return run(SHARED_TOKENS.newer_than(old, credentials, server.fetch))
 
 
 def test_token_is_fetched_once_and_then_found():
@@ -128,7 +129,7 @@ def test_failure_is_told_and_hinders_nobody(store):
         raise ArchiveUnavailableError("no token")
 
     with pytest.raises(ArchiveUnavailableError):
-        asyncio.run(SHARED_TOKENS.newer_than("", CLIENT, fail))
+        run(SHARED_TOKENS.newer_than("", CLIENT, fail))
 
     assert store.keys("*") == []
     assert newer_than("", TokenServer()).token == "secret-token-1"

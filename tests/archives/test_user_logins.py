@@ -19,6 +19,7 @@ from archives.clients.credentials import (
 from archives.errors import ArchiveUnavailableError
 from archives.user_logins import STORED_LOGINS, UserLogin, keep
 from tests.environment import free_port
+from tests.loops import run
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -65,7 +66,7 @@ def log_in(user, *, seconds=3600, name="0", refresh_token=None):
 
 def current(user, renew, refused=""):
     credentials = UserToken(user=str(user.pk), provider=PROVIDER, logins=STORED_LOGINS)
-    return asyncio.run(STORED_LOGINS.current(credentials, refused, renew))
+    return run(STORED_LOGINS.current(credentials, refused, renew))
 
 
 def test_token_is_read_again_after_a_minute_at_the_latest(alice):

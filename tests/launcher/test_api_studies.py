@@ -11,6 +11,7 @@ from tests.api_calls import problems_of
 from tests.dicomweb_server import Behaviour, DicomWebServer
 from tests.dicomweb_studies import make_study
 from tests.factories import make_dicomweb_archive, make_dimse_archive
+from tests.loops import run
 from tests.servers import IgnoresKeys
 
 pytestmark = [
@@ -32,7 +33,7 @@ def search_web_archives(client, held, **filters):
                 await asyncio.to_thread(register, slug, server.url)
             return await asyncio.to_thread(client.post, "/studies/search", json=filters)
 
-    return asyncio.run(search()).json()
+    return run(search()).json()
 
 
 def register(slug, url):

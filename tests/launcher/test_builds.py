@@ -24,6 +24,7 @@ from tests.factories import (
     make_dimse_archive,
     make_launch,
 )
+from tests.loops import run
 from tests.processes import wait_until
 from tests.servers import Limited, ListsNothing, Slow, WrongPatient
 
@@ -190,7 +191,7 @@ def test_build_keeps_the_newest_studies_over_all_archives(
 
     assert [outcomes[one.slug].state for one in divided] == states
     assert [outcomes[one.slug].studies for one in divided] == list(map(len, keys))
-    collected = asyncio.run(store.load(str(launch.build_id)))
+    collected = run(store.load(str(launch.build_id)))
     for archive, expected in zip(divided, keys, strict=True):
         found = collected.answers[archive.pk].studies
         assert {study.study_instance_uid for study in found} == {
@@ -414,7 +415,7 @@ def test_sweeper_leaves_a_build_to_the_worker_that_has_it(settings):
             assert lease
             await asyncio.to_thread(sweep_launches)
 
-    asyncio.run(with_a_worker())
+    run(with_a_worker())
 
     assert Build.objects.get().state == Build.State.PENDING
     assert not ArchiveOutcome.objects.exists()

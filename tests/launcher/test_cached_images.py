@@ -15,6 +15,7 @@ from launcher.models import Launch
 from launcher.tasks import build_manifest, sweep_launches
 from launcher.tokens import image_token
 from tests.factories import make_api_client, make_dimse_archive, make_launch
+from tests.loops import run
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -160,7 +161,7 @@ def test_machines_hear_of_launches_that_end_elsewhere(archive):
         found = await store.redis().pubsub_numsub(cached_images.CHANNEL)
         return [count for _, count in found]
 
-    asyncio.run(asyncio.wait_for(hear(), 60))
+    run(asyncio.wait_for(hear(), 60))
 
 
 def test_launch_ends_without_redis_too(archive, settings):

@@ -1,6 +1,5 @@
 """The image gateway: what a launch's token opens, and that nothing else does."""
 
-import asyncio
 import time
 from datetime import timedelta
 from io import BytesIO
@@ -26,6 +25,7 @@ from launcher.models import Launch
 from launcher.tasks import build_manifest
 from launcher.tokens import image_token
 from tests.factories import make_dicomweb_archive, make_dimse_archive, make_launch
+from tests.loops import run
 from tests.servers import WithoutRetrieval
 
 pytestmark = [
@@ -76,9 +76,7 @@ def archive(embedded_archive):
 def test_gateway_serves_the_stored_image(archive):
     started = built(archive)
 
-    response, body = asyncio.run(
-        fetch(token_of(started), first_instance(started, archive))
-    )
+    response, body = run(fetch(token_of(started), first_instance(started, archive)))
 
     assert response.status_code == 200
     assert response["Content-Type"] == "application/dicom"
@@ -102,17 +100,17 @@ def test_gateway_answers_head_without_retrieving(archive, settings, tmp_path):
         path = f"/gateway/main/wado?{urlencode(parameters)}"
         return await AsyncClient().head(path, headers=headers)
 
-    unknown = asyncio.run(head(asked))
+    unknown = run(head(asked))
     assert unknown.status_code == 200
     assert "Content-Length" not in unknown
     assert unknown["Content-Type"] == "application/dicom"
-    assert asyncio.run(head(asked | {"objectUID": "1.2.3"})).status_code == 404
+    assert run(head(asked | {"objectUID": "1.2.3"})).status_code == 404
 
     with series.lock():
         image = series.create(asked["objectUID"])
         image.write(b"12345")
         image.finish()
-    assert asyncio.run(head(asked))["Content-Length"] == "5"
+    assert run(head(asked))["Content-Length"] == "5"
 
 
 @pytest.mark.parametrize("empty", ["studyUID", "seriesUID"])
@@ -120,7 +118,7 @@ def test_gateway_accepts_empty_parents(archive, empty):
     started = built(archive)
     parameters = first_instance(started, archive) | {empty: ""}
 
-    assert asyncio.run(fetch(token_of(started), parameters))[0].status_code == 200
+    assert run(fetch(token_of(started), parameters))[0].status_code == 200
 
 
 async def fetch_file(token, *names, slug="main"):
@@ -140,9 +138,7 @@ def file_of(started, archive):
 def test_gateway_serves_images_as_files(archive):
     started = built(archive)
 
-    response, body = asyncio.run(
-        fetch_file(token_of(started), *file_of(started, archive))
-    )
+    response, body = run(fetch_file(token_of(started), *file_of(started, archive)))
 
     assert response.status_code == 200
     stored = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
@@ -155,7 +151,7 @@ def test_gateway_has_no_other_file(archive, place):
     names = file_of(started, archive)
     names[place] = "1.2.3.dcm"
 
-    response, _ = asyncio.run(fetch_file(token_of(started), *names))
+    response, _ = run(fetch_file(token_of(started), *names))
 
     assert response.status_code == 404
 
@@ -165,7 +161,7 @@ def test_gateway_has_no_file_without_a_token(archive):
     names = file_of(started, archive)
 
     for name in (names[-1], "thumbnail.jpg", "other.jpg"):
-        response, _ = asyncio.run(fetch_file("", *names[:2], name))
+        response, _ = run(fetch_file("", *names[:2], name))
         assert response.status_code == 401
 
 
@@ -183,8 +179,8 @@ def test_gateway_makes_the_thumbnail_of_a_series(archive):
     size = {"imageQuality": "75", "rows": "256", "columns": "256"}
     asked = first_instance(started, archive) | {"contentType": "image/jpeg"} | size
 
-    wado, by_wado = asyncio.run(fetch(token, asked))
-    file, by_file = asyncio.run(fetch_file(token, *names[:2], "thumbnail.jpg"))
+    wado, by_wado = run(fetch(token, asked))
+    file, by_file = run(fetch_file(token, *names[:2], "thumbnail.jpg"))
 
     assert by_wado == by_file
     assert picture(by_wado).size == (256, 256)
@@ -199,9 +195,9 @@ def test_gateway_makes_the_picture_that_is_asked_for(archive):
     token = token_of(started)
     asked = first_instance(started, archive) | {"contentType": "image/png"}
 
-    plain = picture(asyncio.run(fetch(token, asked))[1])
+    plain = picture(run(fetch(token, asked))[1])
     window = {"windowCenter": "5000", "windowWidth": "1"}
-    dark = picture(asyncio.run(fetch(token, asked | window))[1])
+    dark = picture(run(fetch(token, asked | window))[1])
 
     assert (plain.format, plain.size) == ("PNG", (128, 128))
     assert plain.getextrema() == (0, 255)
@@ -213,7 +209,7 @@ def test_gateway_makes_the_picture_that_is_asked_for(archive):
         ({"windowCenter": "nan", "windowWidth": "inf"}, 400),
         ({"frameNumber": "2"}, 404),
     ):
-        response, _ = asyncio.run(fetch(token, asked | change))
+        response, _ = run(fetch(token, asked | change))
         assert response.status_code == status
 
 
@@ -231,7 +227,7 @@ def test_gateway_has_an_icon_for_what_is_no_image(embedded_archive):
         "columns": "64",
     }
 
-    response, body = asyncio.run(fetch(token_of(started), asked))
+    response, body = run(fetch(token_of(started), asked))
 
     assert response.status_code == 200
     assert picture(body).size == (64, 64)
@@ -245,13 +241,13 @@ def test_gateway_gives_up_a_picture_that_takes_long(archive, monkeypatch):
     monkeypatch.setattr(pictures, "_paused", {})
 
     monkeypatch.setattr(pictures, "DEADLINE", 0.0)
-    response, _ = asyncio.run(fetch(token, asked | {"contentType": "image/jpeg"}))
+    response, _ = run(fetch(token, asked | {"contentType": "image/jpeg"}))
     assert response.status_code == 404
     monkeypatch.undo()
     monkeypatch.setattr(pictures, "_paused", {archive.pk: time.monotonic() + 1000.0})
-    response, _ = asyncio.run(fetch(token, asked | {"contentType": "image/jpeg"}))
+    response, _ = run(fetch(token, asked | {"contentType": "image/jpeg"}))
     assert response.status_code == 404
-    assert asyncio.run(fetch(token, asked))[0].status_code == 200
+    assert run(fetch(token, asked))[0].status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -272,7 +268,7 @@ def test_gateway_asks_for_a_transfer_syntax(orthanc, way, wanted, sent):
     started = built(archive, Selection(study_instance_uids=(uid,)))
     asked = first_instance(started, archive) | {"transferSyntax": wanted}
 
-    response, body = asyncio.run(fetch(token_of(started), asked, slug="web"))
+    response, body = run(fetch(token_of(started), asked, slug="web"))
 
     assert response.status_code == 200
     served = pydicom.dcmread(BytesIO(body))
@@ -285,7 +281,7 @@ def test_gateway_sends_what_is_stored_by_dimse(archive):
     wanted = {"transferSyntax": "1.2.840.10008.1.2.4.50", "imageQuality": "50"}
     parameters = first_instance(started, archive) | wanted
 
-    response, body = asyncio.run(fetch(token_of(started), parameters))
+    response, body = run(fetch(token_of(started), parameters))
 
     assert response.status_code == 200
     assert pydicom.dcmread(BytesIO(body)) == pydicom.dcmread(
@@ -309,7 +305,7 @@ def test_gateway_has_nothing_else(archive, change):
     started = built(archive)
     parameters = first_instance(started, archive) | change
 
-    assert asyncio.run(fetch(token_of(started), parameters))[0].status_code == 404
+    assert run(fetch(token_of(started), parameters))[0].status_code == 404
 
 
 def test_gateway_keeps_launches_apart(archive):
@@ -318,8 +314,8 @@ def test_gateway_keeps_launches_apart(archive):
     started, foreign = built(archive), built(archive, other)
     parameters = first_instance(foreign, archive)
 
-    assert asyncio.run(fetch(token_of(foreign), parameters))[0].status_code == 200
-    assert asyncio.run(fetch(token_of(started), parameters))[0].status_code == 404
+    assert run(fetch(token_of(foreign), parameters))[0].status_code == 200
+    assert run(fetch(token_of(started), parameters))[0].status_code == 404
 
 
 def test_gateway_keeps_archives_apart(archive, embedded_archive):
@@ -327,7 +323,7 @@ def test_gateway_keeps_archives_apart(archive, embedded_archive):
     started = built(archive)
     parameters = first_instance(started, archive)
 
-    response, _ = asyncio.run(fetch(token_of(started), parameters, slug="second"))
+    response, _ = run(fetch(token_of(started), parameters, slug="second"))
 
     assert response.status_code == 404
 
@@ -337,7 +333,7 @@ def test_gateway_without_the_right_token_is_401(archive, mutate):
     started = built(archive)
     parameters = first_instance(started, archive)
 
-    response, _ = asyncio.run(fetch(mutate(token_of(started)), parameters))
+    response, _ = run(fetch(mutate(token_of(started)), parameters))
 
     assert response.status_code == 401
 
@@ -346,7 +342,7 @@ def test_gateway_does_not_take_the_manifest_token(archive):
     started = built(archive)
     manifest_token = started.manifest_url.rpartition("/m/")[2]
 
-    response, _ = asyncio.run(fetch(manifest_token, first_instance(started, archive)))
+    response, _ = run(fetch(manifest_token, first_instance(started, archive)))
 
     assert response.status_code == 401
 
@@ -360,7 +356,7 @@ def test_gateway_closes_with_the_launch(archive, values):
     parameters = first_instance(started, archive)
     Launch.objects.update(**values)
 
-    assert asyncio.run(fetch(token_of(started), parameters))[0].status_code == 401
+    assert run(fetch(token_of(started), parameters))[0].status_code == 401
 
 
 def test_gateway_says_503_when_the_archive_is_gone(archive):
@@ -368,7 +364,7 @@ def test_gateway_says_503_when_the_archive_is_gone(archive):
     parameters = first_instance(started, archive)
     type(archive).objects.update(port=9)
 
-    response, body = asyncio.run(fetch(token_of(started), parameters))
+    response, body = run(fetch(token_of(started), parameters))
 
     assert response.status_code == 503
     assert b"Main PACS" in body
@@ -378,9 +374,7 @@ def test_gateway_says_502_when_the_archive_refuses_c_get():
     with WithoutRetrieval() as server:
         archive = make_dimse_archive(server)
         started = built(archive)
-        response, body = asyncio.run(
-            fetch(token_of(started), first_instance(started, archive))
-        )
+        response, body = run(fetch(token_of(started), first_instance(started, archive)))
 
     assert response.status_code == 502
     assert b"C-GET" in body
@@ -393,7 +387,7 @@ def test_gateway_fetches_by_wado_uri_what_a_dimse_archive_refuses(orthanc):
         selection = Selection(study_instance_uids=(study.study_instance_uid,))
         started = built(archive, selection)
         parameters = first_instance(started, archive)
-        response, body = asyncio.run(fetch(token_of(started), parameters))
+        response, body = run(fetch(token_of(started), parameters))
 
     assert response.status_code == 200
     served = pydicom.dcmread(BytesIO(body))

@@ -18,6 +18,7 @@ from launcher.models import Build
 from launcher.tasks import build_manifest
 from launcher.tokens import image_token
 from tests.factories import make_dimse_archive, make_launch
+from tests.loops import run
 from tests.processes import wait_until
 from tests.servers import Slow
 
@@ -68,9 +69,7 @@ def save(started, *answers):
 
 def count(started, archive, **options):
     """How many instances the gateway would serve."""
-    found = asyncio.run(
-        contents_of(str(started.launch.build_id), archive.pk, **options)
-    )
+    found = run(contents_of(str(started.launch.build_id), archive.pk, **options))
     return len(found.instances)
 
 
@@ -137,7 +136,7 @@ def test_contents_that_are_lost_are_built_again_for_images(
         await sync_to_async(build_manifest, thread_sensitive=False)(build_id)
         return await asking
 
-    assert len(asyncio.run(ask_while_a_worker_runs()).instances) == 1
+    assert len(run(ask_while_a_worker_runs()).instances) == 1
 
 
 def test_contents_that_are_lost_are_not_built_again_for_pictures(
@@ -165,7 +164,7 @@ def test_contents_are_read_once_for_many_requests(started, archive, monkeypatch)
 
     monkeypatch.setattr(store, "load_answer", counted)
 
-    assert [len(one.instances) for one in asyncio.run(at_once())] == [3] * 12
+    assert [len(one.instances) for one in run(at_once())] == [3] * 12
     assert len(read) == 1
     assert count(started, archive) == 3
     assert len(read) == 1
@@ -233,7 +232,7 @@ def test_archive_that_has_not_answered_keeps_no_viewer_waiting(
         async with asyncio.timeout(60):
             return await AsyncClient().get(path, headers=headers)
 
-    assert asyncio.run(fetch()).status_code == 404
+    assert run(fetch()).status_code == 404
     assert connection.llen("viewerhub") == queued
     assert Build.objects.get().state == Build.State.BUILDING
 

@@ -1,7 +1,5 @@
 """Viewers in a browser: which pages may ask the gateway, and for what."""
 
-import asyncio
-
 import pytest
 from django.test import AsyncClient
 
@@ -10,6 +8,7 @@ from launcher.tasks import build_manifest
 from launcher.tokens import image_token
 from tests.dicomweb_studies import make_study
 from tests.factories import make_dicomweb_archive, make_launch
+from tests.loops import run
 from tests.vendors.generic import Generic
 from tests.vendors.server import serving
 
@@ -42,7 +41,7 @@ def token():
 
 
 def ask(method, path, **headers):
-    return asyncio.run(AsyncClient().generic(method, path, headers=headers))
+    return run(AsyncClient().generic(method, path, headers=headers))
 
 
 def test_page_of_a_viewer_may_ask_with_its_token():

@@ -17,6 +17,7 @@ from launcher.tasks import build_manifest
 from launcher.tokens import image_token
 from tests.dicom_files import StoredStudy
 from tests.factories import make_dicomweb_archive, make_launch
+from tests.loops import run
 from tests.weasis_http import Answer as WeasisAnswer
 from tests.weasis_http import split_multipart
 
@@ -66,9 +67,7 @@ class Viewer:
         suffix = f"?{urlencode(query)}" if query else ""
         urls = [f"/gateway/{slug}/dicom-web/{path}{suffix}" for path in paths]
         bearer = f"Bearer {self.token if token is None else token}"
-        return asyncio.run(
-            self._all(urls, method, {"authorization": bearer, **headers})
-        )
+        return run(self._all(urls, method, {"authorization": bearer, **headers}))
 
     async def _all(self, urls, method, headers):
         client, answers = AsyncClient(), []
@@ -348,7 +347,7 @@ def test_search_waits_for_the_build_of_its_launch(archive, ct):
         await sync_to_async(build_manifest, thread_sensitive=False)(build_id)
         return await request
 
-    response = asyncio.run(search_while_it_is_built())
+    response = run(search_while_it_is_built())
 
     assert values(json.loads(response.content), "0020000D") == [ct.study_instance_uid]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from contextlib import AsyncExitStack, ExitStack
 from urllib.parse import urlsplit
@@ -18,6 +17,7 @@ from tests.asgi import serve_hub
 from tests.dicomweb_server import Behaviour, DicomWebServer
 from tests.dicomweb_studies import make_study
 from tests.factories import make_dicomweb_archive, make_launch
+from tests.loops import run
 from tests.vendors.server import serving
 
 pytestmark = [
@@ -118,6 +118,6 @@ def test_large_pieces_are_passed_on_in_smaller_ones():
     async def main():
         return [piece async for piece in streaming.streamed(body(), AsyncExitStack())]
 
-    pieces = asyncio.run(main())
+    pieces = run(main())
 
     assert [len(piece) for piece in pieces] == [*[streaming.MAXIMUM_PIECE] * 2, 1, 1]

@@ -22,6 +22,7 @@ from tests.factories import (
     make_dimse_archive,
     make_launch,
 )
+from tests.loops import run
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -70,7 +71,7 @@ def addresses(study, instances=1):
 
 
 def statuses(paths, token, slug="web"):
-    return asyncio.run(_statuses(paths, token, slug))
+    return run(_statuses(paths, token, slug))
 
 
 async def _statuses(paths, token, slug):

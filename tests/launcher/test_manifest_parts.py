@@ -1,6 +1,5 @@
 """Manifests in parts, in JSON, with a template's settings, and as they were sent."""
 
-import asyncio
 import gzip
 import json
 from dataclasses import replace
@@ -19,6 +18,7 @@ from archives.entities import (
 from launcher import background, store
 from launcher.models import Build, Launch, LaunchTemplate
 from tests.factories import make_dicomweb_archive, make_dimse_archive, make_launch
+from tests.loops import run
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -75,7 +75,7 @@ def fetch(started, part="", version="4.7.2", **headers):
             return response, b"".join([c async for c in response.streaming_content])
         return response, response.content
 
-    return asyncio.run(fetch())
+    return run(fetch())
 
 
 def read(body):

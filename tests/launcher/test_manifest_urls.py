@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 
 import pytest
@@ -13,6 +12,7 @@ from lxml import etree
 from launcher.models import Build, Launch, LaunchTemplate, Viewer
 from launcher.tasks import build_manifest
 from tests.factories import make_dimse_archive
+from tests.loops import run
 from tests.weasis_uri import parse_uri
 
 pytestmark = [
@@ -62,7 +62,7 @@ def studies_of(body):
 def test_manifest_is_built_and_answered(embedded_archive):
     make_dimse_archive(embedded_archive)
 
-    response, body = asyncio.run(get("/manifest?patientID=1CT1"))
+    response, body = run(get("/manifest?patientID=1CT1"))
 
     assert response.status_code == 200
     assert response["Content-Type"].startswith("text/xml")
@@ -76,7 +76,7 @@ def test_manifest_may_be_a_gzip_file(settings):
     settings.VIEWERHUB_MANIFEST_DEADLINE = 0.1  # nobody builds, and it will say so
     make_dimse_archive()
 
-    response, body = asyncio.run(get("/manifest?patientID=1CT1&gzip"))
+    response, body = run(get("/manifest?patientID=1CT1&gzip"))
 
     assert response["Content-Type"] == "application/gzip"
     assert "Content-Encoding" not in response

@@ -23,6 +23,7 @@ from tests.factories import (
     make_dimse_archive,
     make_launch,
 )
+from tests.loops import run
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -71,7 +72,7 @@ def messages_of(body):
 def test_manifest_lists_the_images_and_opens_the_gateway(embedded_archive):
     started = built([make_dimse_archive(embedded_archive)])
 
-    response, body = asyncio.run(fetch(path_of(started)))
+    response, body = run(fetch(path_of(started)))
 
     assert response.status_code == 200
     query = read(body).find("arcQuery")
@@ -87,16 +88,16 @@ def test_manifest_lists_the_images_and_opens_the_gateway(embedded_archive):
 def test_manifest_can_be_fetched_again(embedded_archive):
     started = built([make_dimse_archive(embedded_archive)])
 
-    first = asyncio.run(fetch(path_of(started)))[1]
+    first = run(fetch(path_of(started)))[1]
 
-    assert asyncio.run(fetch(path_of(started)))[1] == first
+    assert run(fetch(path_of(started)))[1] == first
 
 
 def test_manifest_is_compressed_for_those_who_ask(embedded_archive):
     started = built([make_dimse_archive(embedded_archive)])
 
-    plain = asyncio.run(fetch(path_of(started)))[1]
-    response, body = asyncio.run(fetch(path_of(started), **{"accept-encoding": "gzip"}))
+    plain = run(fetch(path_of(started)))[1]
+    response, body = run(fetch(path_of(started), **{"accept-encoding": "gzip"}))
 
     assert response["Content-Encoding"] == "gzip"
     assert int(response["Content-Length"]) == len(body)
@@ -113,7 +114,7 @@ def test_manifest_waits_for_the_build_and_wakes_with_it(embedded_archive):
         )
         return await request
 
-    _, body = asyncio.run(wait_while_it_is_built())
+    _, body = run(wait_while_it_is_built())
 
     assert body.startswith(b'<?xml version="1.0" encoding="UTF-8"?>')
     assert len(list(read(body).iter("Instance"))) == 1
@@ -126,7 +127,7 @@ def test_manifest_sends_white_space_until_the_deadline_then_says_who_is_missing(
     monkeypatch.setattr(waiting, "KEEP_ALIVE", 0.05)
     started = make_launch([make_dimse_archive()], selection=CT_SMALL)
 
-    response, body = asyncio.run(fetch(path_of(started)))
+    response, body = run(fetch(path_of(started)))
 
     assert response.status_code == 200
     assert b"?>\n \n \n" in body
@@ -144,7 +145,7 @@ def test_manifest_at_the_deadline_holds_what_has_arrived(embedded_archive, setti
     started = make_launch([archive, slow], selection=CT_SMALL)
     background.run(store.save_answer(str(started.launch.build_id), answer))
 
-    _, body = asyncio.run(fetch(path_of(started)))
+    _, body = run(fetch(path_of(started)))
 
     assert len(list(read(body).iter("Instance"))) == 1
     assert list(messages_of(body)) == ["Slow archive: no answer yet"]
@@ -154,7 +155,7 @@ def test_manifest_names_the_archive_that_failed(embedded_archive):
     dead = make_dimse_archive(name="Old archive", slug="old")
     started = built([make_dimse_archive(embedded_archive), dead])
 
-    _, body = asyncio.run(fetch(path_of(started)))
+    _, body = run(fetch(path_of(started)))
 
     assert len(list(read(body).iter("Instance"))) == 1
     assert "Old archive" in messages_of(body)["Old archive: not answering"]
@@ -164,7 +165,7 @@ def test_manifest_says_when_nothing_was_found(embedded_archive):
     nobody = Selection(patients=(PatientIdentifier(patient_id="NOBODY"),))
     started = built([make_dimse_archive(embedded_archive)], nobody)
 
-    _, body = asyncio.run(fetch(path_of(started)))
+    _, body = run(fetch(path_of(started)))
 
     assert "Main PACS" in messages_of(body)["No images found"]
 
@@ -177,7 +178,7 @@ def test_manifest_of_a_launch_that_is_over_says_so(embedded_archive, values):
     started = built([make_dimse_archive(embedded_archive)])
     Launch.objects.update(**values)
 
-    response, body = asyncio.run(fetch(path_of(started)))
+    response, body = run(fetch(path_of(started)))
 
     assert response.status_code == 200
     assert "expired or was revoked" in messages_of(body)["This launch is over"]
@@ -196,13 +197,13 @@ def test_manifest_ends_with_the_rights_of_who_launched(
     )
     Launch.objects.update(user=user, api_client=client)
 
-    _, body = asyncio.run(fetch(path_of(started)))
+    _, body = run(fetch(path_of(started)))
 
     assert "This launch is over" in messages_of(body)
 
 
 def test_manifest_of_an_unknown_token_is_404():
-    response, _ = asyncio.run(fetch("/m/" + "A" * 43))
+    response, _ = run(fetch("/m/" + "A" * 43))
 
     assert response.status_code == 404
 
@@ -223,7 +224,7 @@ def test_manifest_is_built_again_when_redis_has_lost_it(embedded_archive, valkey
         )
         return await request
 
-    _, body = asyncio.run(fetch_while_a_worker_runs())
+    _, body = run(fetch_while_a_worker_runs())
 
     assert len(list(read(body).iter("Instance"))) == 1
 
@@ -233,7 +234,7 @@ def test_manifest_with_redis_down_says_so(embedded_archive, valkey, monkeypatch)
     started = built([make_dimse_archive(embedded_archive)])
     valkey.stop()
     try:
-        response, body = asyncio.run(fetch(path_of(started)))
+        response, body = run(fetch(path_of(started)))
     finally:
         valkey.start()
 
@@ -258,7 +259,7 @@ def test_manifest_is_built_again_when_its_bytes_can_not_be_read(embedded_archive
         await sync_to_async(build_manifest, thread_sensitive=False)(build_id)
         return await request
 
-    _, body = asyncio.run(fetch_while_a_worker_runs())
+    _, body = run(fetch_while_a_worker_runs())
 
     assert len(list(read(body).iter("Instance"))) == 1
 
@@ -276,7 +277,7 @@ def test_manifest_stays_well_formed_whatever_goes_wrong(
 
     monkeypatch.setattr(delivery, "render", fail)
 
-    response, body = asyncio.run(fetch(path_of(started)))
+    response, body = run(fetch(path_of(started)))
 
     assert response.status_code == 200
     assert response.streaming != is_ready
@@ -293,7 +294,7 @@ def test_manifest_is_delivered_though_that_can_not_be_recorded(
 
     monkeypatch.setattr(LaunchQuerySet, "update", fail)
 
-    _, body = asyncio.run(fetch(path_of(started)))
+    _, body = run(fetch(path_of(started)))
 
     assert len(list(read(body).iter("Instance"))) == 1
 
@@ -311,7 +312,7 @@ def test_manifest_of_direct_images_fits_the_version_that_asks(version, mode):
     answer = store.Answer(archive_id=archive.pk, state="refused", message="No.")
     background.run(store.save_answer(str(started.launch.build_id), answer))
 
-    _, body = asyncio.run(fetch(path_of(started), version))
+    _, body = run(fetch(path_of(started), version))
 
     query = read(body).find("arcQuery")
     assert query.get("queryMode") == mode
@@ -327,7 +328,7 @@ def test_manifest_holds_no_archive_credential():
     )
     started = built([archive])
 
-    _, body = asyncio.run(fetch(path_of(started)))
+    _, body = run(fetch(path_of(started)))
 
     assert b"marker-secret-value" not in body
     assert b"webLogin" not in body

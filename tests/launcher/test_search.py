@@ -1,4 +1,3 @@
-import asyncio
 from datetime import UTC, date, datetime
 
 import pytest
@@ -25,6 +24,7 @@ from launcher.search.asking import (
 )
 from launcher.search.criteria import SearchCriteria
 from tests.environment import free_port
+from tests.loops import run
 from tests.servers import Choosy, Failing, IgnoresKeys, Limited, Slow
 
 
@@ -40,7 +40,7 @@ def endpoint_of(archive, **fields):
 
 def answer_of(archive, criteria, *, limit=100, deadline=15.0):
     queries = criteria.queries(limit)
-    return asyncio.run(ask(endpoint_of(archive), queries, deadline=deadline))
+    return run(ask(endpoint_of(archive), queries, deadline=deadline))
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_dead_archive_is_unavailable():
         name="Main PACS", host="127.0.0.1", port=free_port(), called_ae_title="X"
     )
 
-    answer = asyncio.run(ask(endpoint, [StudyQuery(patient_id="1")]))
+    answer = run(ask(endpoint, [StudyQuery(patient_id="1")]))
 
     assert answer.state == AnswerState.UNAVAILABLE
     assert "Main PACS" in answer.message
@@ -155,7 +155,7 @@ def test_silent_archive_is_given_up_and_told_so(files):
 def test_fault_of_the_hub_is_a_failed_answer(archive, caplog):
     impossible = endpoint_of(archive, outgoing=None)
 
-    answer = asyncio.run(ask(impossible, [StudyQuery(patient_id="DEMO-1")]))
+    answer = run(ask(impossible, [StudyQuery(patient_id="DEMO-1")]))
 
     assert answer.state == AnswerState.FAILED
     assert (
@@ -163,7 +163,7 @@ def test_fault_of_the_hub_is_a_failed_answer(archive, caplog):
     )
     assert "archive_client_failed" in caplog.text
     with pytest.raises(ArchiveError, match="error in the hub"):
-        asyncio.run(series_of(impossible, "1.2.3"))
+        run(series_of(impossible, "1.2.3"))
 
 
 def test_messages_hold_nothing_that_was_searched(files):
@@ -176,7 +176,7 @@ def test_messages_hold_nothing_that_was_searched(files):
 def test_series_come_in_the_order_of_their_numbers(archive, dicom_files):
     study = dicom_files.study("ct")
 
-    series = asyncio.run(series_of(endpoint_of(archive), study.study_instance_uid))
+    series = run(series_of(endpoint_of(archive), study.study_instance_uid))
 
     assert [one.series_number for one in series] == [1, 2, 3, 4, 5, 6]
     assert series[1].series_description == "Lung 1.0"
@@ -186,7 +186,7 @@ def test_series_of_a_silent_archive_fail_in_words(files, dicom_files):
     uid = dicom_files.study("ct").study_instance_uid
 
     with Slow(files) as archive, pytest.raises(ArchiveUnavailableError, match="Main"):
-        asyncio.run(series_of(endpoint_of(archive), uid, deadline=0.2))
+        run(series_of(endpoint_of(archive), uid, deadline=0.2))
 
 
 def test_limit_of_the_archive_itself_is_no_error(files):
@@ -286,7 +286,7 @@ def test_ask_archive_answers_for_one_whose_password_is_unreadable():
         def endpoint(self, user: object = None) -> Endpoint:
             raise ArchiveRefusedError("A stored password of Old archive is lost.")
 
-    answer = asyncio.run(ask_archive(Unreadable(), [StudyQuery(patient_id="1")]))
+    answer = run(ask_archive(Unreadable(), [StudyQuery(patient_id="1")]))
 
     assert answer.state == AnswerState.REFUSED
     assert "Old archive" in answer.message

@@ -1,6 +1,5 @@
 """What builds keep in Redis: who may write it, how long it stays, and what is unreadable."""
 
-import asyncio
 import zlib
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from archives.clients.base import Progress
 from launcher import store
 from launcher.answers import FORMAT, Answer, UnreadableAnswerError, decode_answer
+from tests.loops import run
 
 pytestmark = pytest.mark.usefixtures("valkey")
 
@@ -18,7 +18,7 @@ LEASE = f"{HASH}:lease"
 
 @pytest.fixture(autouse=True)
 def empty(valkey):
-    asyncio.run(forget())
+    run(forget())
 
 
 async def forget():
@@ -52,7 +52,7 @@ def test_worker_that_stood_still_leaves_the_lease_of_its_successor():
             await store.redis().set(LEASE, "another worker")
         assert await store.redis().get(LEASE) == b"another worker"
 
-    asyncio.run(overtaken())
+    run(overtaken())
 
 
 def test_lease_is_renewed_after_redis_lost_it():
@@ -66,7 +66,7 @@ def test_lease_is_renewed_after_redis_lost_it():
             assert standing.was_started
         assert not await has_worker()
 
-    asyncio.run(lost())
+    run(lost())
 
 
 def test_nothing_stays_for_ever():
@@ -81,7 +81,7 @@ def test_nothing_stays_for_ever():
             await writing
             assert await store.redis().ttl(HASH) > 0
 
-    asyncio.run(lifetimes())
+    run(lifetimes())
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_answer_that_can_not_be_read_is_lost(value):
         assert await store.answer_version(BUILD, 2)
         assert not (await store.look(BUILD)).is_done
 
-    asyncio.run(load_twice())
+    run(load_twice())
 
 
 def test_each_answer_that_is_saved_has_a_version_of_its_own():
@@ -120,7 +120,7 @@ def test_each_answer_that_is_saved_has_a_version_of_its_own():
         await store.finish(BUILD, [answer])
         return first, await store.answer_version(BUILD, 1)
 
-    first, second = asyncio.run(versions())
+    first, second = run(versions())
 
     assert first
     assert second

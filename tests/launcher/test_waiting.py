@@ -15,6 +15,7 @@ from launcher.models import Build, Launch
 from launcher.services import restart_build
 from launcher.tasks import build_manifest
 from tests.factories import make_dimse_archive, make_launch
+from tests.loops import run
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -77,7 +78,7 @@ def test_archive_that_sends_is_waited_for_beyond_the_deadline(started, settings)
                 await run_worker(started)
         return body
 
-    body = asyncio.run(wait())
+    body = run(wait())
 
     assert NO_ANSWER not in body
     assert PATIENT in body
@@ -97,7 +98,7 @@ def test_archive_that_went_silent_is_not_waited_for(started, settings, monkeypat
         async with asyncio.timeout(120):
             return b"".join([chunk async for chunk in fetch(started)])
 
-    assert NO_ANSWER in asyncio.run(wait())
+    assert NO_ANSWER in run(wait())
 
 
 def test_archive_that_sends_for_ever_is_not_waited_for(started, settings):
@@ -117,7 +118,7 @@ def test_archive_that_sends_for_ever_is_not_waited_for(started, settings):
                 await store.save_progress(build_id, progress)
         return body
 
-    assert NO_ANSWER in asyncio.run(wait())
+    assert NO_ANSWER in run(wait())
 
 
 def test_build_whose_message_was_lost_is_queued_by_who_waits(
@@ -135,7 +136,7 @@ def test_build_whose_message_was_lost_is_queued_by_who_waits(
                 await run_worker(started)
         return body
 
-    assert PATIENT in asyncio.run(wait())
+    assert PATIENT in run(wait())
     assert Build.objects.get().state == Build.State.READY
 
 
@@ -153,7 +154,7 @@ def test_build_that_a_worker_has_is_not_queued_again(
             async for _ in fetch(started):
                 pass
 
-    asyncio.run(wait())
+    run(wait())
 
     assert queue.llen("viewerhub") == before
 
@@ -181,7 +182,7 @@ def test_redis_may_be_restarted_while_somebody_waits(started, valkey):
         await run_worker(started)
         return await waiting_viewer
 
-    assert PATIENT in asyncio.run(restart_and_build())
+    assert PATIENT in run(restart_and_build())
 
 
 def test_queue_that_is_away_ends_no_wait(started, settings, monkeypatch):
@@ -199,7 +200,7 @@ def test_queue_that_is_away_ends_no_wait(started, settings, monkeypatch):
     async def wait():
         return b"".join([chunk async for chunk in fetch(started)])
 
-    assert NO_ANSWER in asyncio.run(wait())
+    assert NO_ANSWER in run(wait())
     assert tried == [str(started.launch.build_id)]
 
 
@@ -211,7 +212,7 @@ def test_viewer_that_came_before_the_last_archive_has_opened_the_launch(
     async def wait():
         return b"".join([chunk async for chunk in fetch(started)])
 
-    assert NO_ANSWER in asyncio.run(wait())
+    assert NO_ANSWER in run(wait())
     build_manifest(str(started.launch.build_id))
 
     assert Launch.objects.get().state == Launch.State.FETCHED

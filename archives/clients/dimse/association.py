@@ -77,8 +77,8 @@ class Association(asyncio.Protocol):
     async def negotiate(self) -> None:
         """Send the A-ASSOCIATE-RQ and wait for the archive's word."""
         self._negotiated = self._loop.create_future()
-        self._transport.write(encode_request(self.endpoint, self.proposal))
         try:
+            self._transport.write(encode_request(self.endpoint, self.proposal))
             async with asyncio.timeout(self.endpoint.deadlines.association):
                 self.acceptance = await self._negotiated
         except TimeoutError:

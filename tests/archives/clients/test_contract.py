@@ -38,6 +38,7 @@ from archives.entities import (
 )
 from archives.errors import ArchiveUnavailableError, InstanceNotFoundError
 from tests.dicom_files import StoredInstance, StoredSeries, StoredStudy
+from tests.loops import run
 from tests.orthanc import Orthanc
 
 T = TypeVar("T")
@@ -83,7 +84,7 @@ def ask(endpoint: Endpoint, action: Callable[[ArchiveClient], Awaitable[T]]) -> 
         finally:
             await close_connections()
 
-    return asyncio.run(main())
+    return run(main())
 
 
 def find(endpoint: Endpoint, selection: Selection) -> WholeStudies:

@@ -33,6 +33,7 @@ from tests.dicomweb_server import (
     status,
 )
 from tests.dicomweb_studies import IMPATIENT, make_study, serving
+from tests.loops import run
 
 STUDY = make_study()
 SECRETS = ("Secret^Name", "SECRET-ID", "secret-password", "secret body")
@@ -49,7 +50,7 @@ def search(answer: Answer, **options: Any) -> None:
             server.answer_with("*/studies", answer)
             await client.find_studies(QUERY)
 
-    asyncio.run(main())
+    run(main())
 
 
 def assert_fails(
@@ -220,7 +221,7 @@ def test_redirects_on_the_same_server_are_followed():
                 (await DicomWebClient(endpoint).find_studies(StudyQuery())).studies
             )
 
-    assert asyncio.run(main()) == 1
+    assert run(main()) == 1
 
 
 @pytest.mark.parametrize(
@@ -241,7 +242,7 @@ def test_a_refused_login_says_what_to_check(endpoint, behaviour, words):
             await client.find_studies(QUERY)
 
     with pytest.raises(ArchiveRefusedError, match=words) as failure:
-        asyncio.run(main())
+        run(main())
 
     assert "HTTP 401" in str(failure.value)
 
@@ -265,7 +266,7 @@ def test_credentials_are_sent(endpoint, behaviour):
         async with serving(STUDY, endpoint=endpoint, **behaviour) as (client, _):
             return len((await client.find_studies(StudyQuery())).studies)
 
-    assert asyncio.run(main()) == 1
+    assert run(main()) == 1
 
 
 @pytest.mark.parametrize(
@@ -293,7 +294,7 @@ def test_an_address_where_nothing_is_says_so(url, words):
                 await close_connections()
 
         with pytest.raises(ArchiveError, match=words):
-            asyncio.run(main())
+            run(main())
 
 
 @pytest.mark.parametrize("token", ["tökén", "a\r\nX-Other: b"])
@@ -315,7 +316,7 @@ def test_cancelling_closes_the_connection():
                 await task
             await asyncio.wait_for(server.disconnected.wait(), 5)
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_deadline_of_the_caller_is_the_callers_error():
@@ -332,7 +333,7 @@ def test_a_deadline_of_the_caller_is_the_callers_error():
                     await client.find_studies(QUERY)
             await asyncio.wait_for(server.disconnected.wait(), 5)
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_connections_are_kept_and_shared():
@@ -346,7 +347,7 @@ def test_connections_are_kept_and_shared():
                     await client.find_whole_studies(selection)
             return server
 
-    server = asyncio.run(main())
+    server = run(main())
 
     assert server.connections <= 4
     assert len(server.requests) > 36
@@ -360,7 +361,7 @@ def test_a_client_connects_again_after_connections_were_closed():
             await client.find_studies(StudyQuery())
             return server.connections
 
-    assert asyncio.run(main()) == 2
+    assert run(main()) == 2
 
 
 def test_a_kept_connection_that_was_closed_is_replaced():
@@ -379,7 +380,7 @@ def test_a_kept_connection_that_was_closed_is_replaced():
             found = await client.find_studies(StudyQuery())
             return len(found.studies), calls
 
-    assert asyncio.run(main()) == (0, 2)
+    assert run(main()) == (0, 2)
 
 
 def test_a_new_connection_that_is_closed_is_not_tried_again():
@@ -390,7 +391,7 @@ def test_a_new_connection_that_is_closed_is_not_tried_again():
                 await client.find_studies(QUERY)
             return len(server.requests)
 
-    assert asyncio.run(main()) == 1
+    assert run(main()) == 1
 
 
 def test_nothing_of_a_query_is_logged(caplog):

@@ -9,6 +9,7 @@ from archives.clients.pool import close_connections
 from archives.entities import Series
 from tests.archives.clients.test_tls import TRUSTED, server_context
 from tests.http2_server import Http2Server
+from tests.loops import run
 
 
 def one_series(path: str) -> bytes:
@@ -34,7 +35,7 @@ def test_requests_share_one_http2_connection_and_are_bounded(tmp_path):
             finally:
                 await close_connections()
 
-    found = asyncio.run(main())
+    found = run(main())
 
     assert [series.series_instance_uid for (series,) in found] == [
         f"{study}.1" for study in studies

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
@@ -18,6 +17,7 @@ from archives.clients.credentials import BasicCredentials
 from archives.entities import PatientIdentifier, Selection, StudyQuery
 from archives.errors import ArchiveRefusedError
 from tests.dicom_files import DicomFiles
+from tests.loops import run
 from tests.orthanc import Orthanc, start_orthanc
 from tests.requirements import needs
 
@@ -56,7 +56,7 @@ def ask(
         finally:
             await close_connections()
 
-    return asyncio.run(main())
+    return run(main())
 
 
 def test_find_whole_studies_gets_past_the_limits(limited):

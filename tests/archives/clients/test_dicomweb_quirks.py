@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import date
 from typing import Any
@@ -23,6 +22,7 @@ from archives.entities import (
 from archives.errors import ArchiveResponseError
 from tests.dicomweb_server import DicomWebServer
 from tests.dicomweb_studies import instances_in, instances_of, make_study, serving
+from tests.loops import run
 
 STUDIES = tuple(
     make_study(f"1.{number}", series=1, instances=1) for number in range(1, 26)
@@ -42,7 +42,7 @@ def ask(
         async with serving(*studies, **options) as (client, server):
             return await action(client), server
 
-    return asyncio.run(main())
+    return run(main())
 
 
 def limits(server: DicomWebServer, path: str) -> list[str | None]:

@@ -26,6 +26,7 @@ from tests.dicomweb_server import (
     status,
 )
 from tests.dicomweb_studies import IMPATIENT, identifier_of, make_study, serving
+from tests.loops import run
 
 STUDY = make_study()
 FIRST = identifier_of(STUDY)
@@ -46,7 +47,7 @@ def retrieve(
                 pieces = [piece async for piece in stream]
             return b"".join(pieces), stream.content_length, server
 
-    return asyncio.run(main())
+    return run(main())
 
 
 def answering(*pieces: bytes, then: str = "keep") -> Callable[[DicomWebServer], None]:
@@ -91,7 +92,7 @@ def test_retrieve_instance_by_wado_uri():
                 "&contentType=application/dicom"
             )
 
-    asyncio.run(main())
+    run(main())
 
 
 @pytest.mark.parametrize("piece", [1, 7, 1000])
@@ -252,7 +253,7 @@ def test_transfer_syntax_is_asked_for_and_what_is_stored_taken(refusal, wado):
             async with client.retrieve_instance(FIRST, JPEG) as stream:
                 return b"".join([piece async for piece in stream]), server
 
-    found, server = asyncio.run(main())
+    found, server = run(main())
 
     assert found == FILE
     wanted, _ = server.requests
@@ -271,7 +272,7 @@ def test_failures_of_a_transfer_syntax_are_failures():
                 await client.retrieve_instance(FIRST, JPEG).__aenter__()
             assert len(server.requests) == 1
 
-    asyncio.run(main())
+    run(main())
 
 
 @pytest.mark.parametrize(
@@ -303,7 +304,7 @@ def test_retrieve_instance_closes_the_stream_when_it_is_left():
                     break
             await asyncio.wait_for(server.disconnected.wait(), 5)
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_form_that_was_sent_is_asked_for_first_the_next_time():
@@ -322,7 +323,7 @@ def test_form_that_was_sent_is_asked_for_first_the_next_time():
                     assert b"".join([piece async for piece in stream]) == FILE
             return [request.headers["accept"] for request in server.requests]
 
-    asked = asyncio.run(main())
+    asked = run(main())
 
     single = [accept for accept in asked if accept.startswith("application/dicom")]
     assert len(single) == 3

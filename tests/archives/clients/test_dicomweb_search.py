@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import date
 from typing import Any
@@ -12,6 +11,7 @@ from archives.entities import Instance, Patient, Series, Study, StudyQuery
 from archives.errors import ArchiveResponseError
 from tests.dicomweb_server import DicomWebServer
 from tests.dicomweb_studies import make_study, serving
+from tests.loops import run
 
 STUDIES = tuple(
     make_study(f"1.{number}", series=1, instances=1) for number in range(1, 26)
@@ -33,7 +33,7 @@ def ask(
         ):
             return await action(client), server
 
-    return asyncio.run(main())
+    return run(main())
 
 
 @pytest.mark.parametrize(

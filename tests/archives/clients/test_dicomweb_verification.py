@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
@@ -19,6 +18,7 @@ from tests.archives.clients.test_tls import (
 )
 from tests.dicomweb_server import DicomWebServer, content, status
 from tests.dicomweb_studies import make_study, serving
+from tests.loops import run
 
 OLD = make_study("1.1", study_date="20100704")
 RECENT = make_study("1.2", study_date=f"{date.today():%Y%m%d}")
@@ -34,7 +34,7 @@ def verify(
             prepare(server)
             return await client.verify()
 
-    return asyncio.run(main())
+    return run(main())
 
 
 def test_verify_tells_of_each_step():
@@ -195,7 +195,7 @@ def test_verify_retrieves_by_wado_uri_where_it_is_configured():
             assert server.requests[-1].path == "/wado"
             return steps
 
-    steps = asyncio.run(main())
+    steps = run(main())
 
     assert steps[-1].is_ok
     assert "WADO-URI" in steps[-1].message

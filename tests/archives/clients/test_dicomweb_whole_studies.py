@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +21,7 @@ from archives.entities import (
 from archives.errors import ArchiveResponseError
 from tests.dicomweb_server import DicomWebServer, status
 from tests.dicomweb_studies import instances_in, instances_of, make_study, serving
+from tests.loops import run
 
 SMALL = make_study("1.1", series=2, instances=3, accession_number="A1")
 LARGE = make_study("1.2", series=3, instances=70, accession_number="A2")
@@ -44,7 +44,7 @@ def find(
             found = await client.find_whole_studies(selection, on_progress=on_progress)
             return found, server
 
-    return asyncio.run(main())
+    return run(main())
 
 
 def assert_whole(found: WholeStudies, *studies: Study) -> None:
@@ -223,7 +223,7 @@ def test_find_whole_studies_looks_for_a_limit_once():
                 counts.append(server.paths().count("studies"))
             return counts
 
-    first, second = asyncio.run(main())
+    first, second = run(main())
 
     assert first > second
     assert second <= 2
@@ -244,7 +244,7 @@ def test_find_studies_knows_the_limit_that_was_found():
             after = await client.find_studies(query)
             return before.has_more, after.has_more
 
-    assert asyncio.run(main()) == (False, True)
+    assert run(main()) == (False, True)
 
 
 def test_find_whole_studies_widens_identifiers_that_a_server_compares_escaped():
@@ -395,7 +395,7 @@ def test_find_whole_studies_remembers_an_archive_without_metadata():
             assert_whole(await client.find_whole_studies(OF_P1), SMALL)
             return server.paths()
 
-    assert "studies/1.1/metadata" not in asyncio.run(main())
+    assert "studies/1.1/metadata" not in run(main())
 
 
 def test_memory_prefers_what_was_measured_faster():

@@ -25,7 +25,6 @@ from archives.errors import (
 from tests.archives.clients.test_dimse_retrieval import (
     Stored,
     endpoint_of,
-    run,
 )
 from tests.archives.clients.test_series_ahead import (
     four_at_a_time,
@@ -34,6 +33,7 @@ from tests.archives.clients.test_series_ahead import (
 )
 from tests.dcmtk import start_dcmqrscp
 from tests.dicom_files import DicomFiles
+from tests.loops import run
 from tests.requirements import needs
 from tests.servers import WithoutGet
 
@@ -217,6 +217,6 @@ def test_only_objects_that_are_waited_for_are_taken_from_archives(
             paths = [dicom_files.path(instance)]
             return await asyncio.to_thread(send, service.port, paths, **options)
 
-    assert asyncio.run(main()) == expected
+    assert run(main()) == expected
     assert files.has(instance.sop_instance_uid) == (expected == [0])
     assert not list(cache.directory.glob("*.incoming"))

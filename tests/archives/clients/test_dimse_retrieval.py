@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -16,7 +15,6 @@ from archives.clients import matches as tags
 from archives.clients.base import Deadlines, DimseEndpoint, QueryRetrieveRoot
 from archives.clients.dimse import DimseClient
 from archives.clients.dimse.part10 import file_head
-from archives.clients.pool import close_connections
 from archives.embedded import EmbeddedArchive, Query
 from archives.embedded.index import Attributes, Entity, Index
 from archives.embedded.server import Results
@@ -29,6 +27,7 @@ from archives.errors import (
 from tests.archives.clients.test_dimse_association import wait_for_associations
 from tests.dcmtk import Dcmqrscp
 from tests.dicom_files import DicomFiles, StoredInstance, StoredSeries, StoredStudy
+from tests.loops import run
 from tests.servers import (
     Choosy,
     Failing,
@@ -112,16 +111,6 @@ def identifier_of(stored: Stored) -> InstanceIdentifier:
         series_instance_uid=series.series_instance_uid,
         sop_instance_uid=instance.sop_instance_uid,
     )
-
-
-def run(main: Coroutine[Any, Any, T]) -> T:
-    async def closing() -> T:
-        try:
-            return await main
-        finally:
-            await close_connections()
-
-    return asyncio.run(closing())
 
 
 async def retrieved(endpoint: DimseEndpoint, identifier: InstanceIdentifier) -> bytes:

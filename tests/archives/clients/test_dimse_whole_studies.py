@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -28,6 +27,7 @@ from archives.entities import (
 from archives.errors import ArchiveResponseError, ArchiveUnavailableError
 from tests.dcmtk import Dcmqrscp
 from tests.dicom_files import DicomFiles, StoredStudy
+from tests.loops import run
 from tests.servers import (
     Dying,
     Failing,
@@ -193,7 +193,7 @@ def find(
         finally:
             await close_connections()
 
-    return asyncio.run(main())
+    return run(main())
 
 
 def whole(*studies: StoredStudy) -> Selection:

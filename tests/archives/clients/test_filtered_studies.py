@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -36,6 +35,7 @@ from archives.entities import (
 from tests.dicom_files import DicomFiles, StoredStudy
 from tests.dicomweb_server import DicomWebServer
 from tests.dicomweb_studies import serving
+from tests.loops import run
 
 DIMSE, DICOMWEB = "DIMSE", "DICOMweb"
 UNIVERSAL_ID = "1.2.3.4"
@@ -69,10 +69,10 @@ class Archive:
         return sorted(keys[study.study_instance_uid] for study in studies)
 
     def find(self, selection: Selection) -> WholeStudies:
-        return asyncio.run(self._find(selection, "find_whole_studies"))
+        return run(self._find(selection, "find_whole_studies"))
 
     def find_selected(self, selection: Selection) -> tuple[Study, ...]:
-        return asyncio.run(self._find(selection, "find_selected_studies"))
+        return run(self._find(selection, "find_selected_studies"))
 
     async def _find(self, selection: Selection, method: str) -> Any:
         self.asked.clear()
@@ -440,7 +440,7 @@ def test_a_key_the_server_refuses_is_left_out(stored, index):
             return await client.find_selected_studies(selection), server
 
     refused = frozenset({"ModalitiesInStudy"})
-    found, server = asyncio.run(main({"refused_keys": refused}))
+    found, server = run(main({"refused_keys": refused}))
 
     assert Archive(DICOMWEB, index, stored).keys_of(found) == ["ct", "ct-prior"]
     assert any("ModalitiesInStudy" in request.keys for request in server.requests)
@@ -457,7 +457,7 @@ def test_a_filtered_answer_beyond_the_limit_of_an_archive_is_complete(dicom_file
             selection = of_patients(many[0].patient_id, earliest=first)
             return await client.find_selected_studies(selection)
 
-    found = asyncio.run(main())
+    found = run(main())
 
     assert sorted(study.study_date for study in found) == days[3:]
 

@@ -20,6 +20,7 @@ from archives.entities import StudyQuery
 from archives.errors import ArchiveError, ArchiveRefusedError
 from tests.dicomweb_server import Behaviour, DicomWebServer, status
 from tests.dicomweb_studies import make_study
+from tests.loops import run
 
 ANY = OutgoingRules.of([], has_loopback=True)
 PRODUCTION = OutgoingRules.of([], has_loopback=False)
@@ -68,7 +69,7 @@ def reached(host: str, rules: OutgoingRules, monkeypatch: Any) -> list[str]:
 
     with monkeypatch.context() as patch:
         patch.setattr("archives.clients.outgoing._connected", note)
-        asyncio.run(main())
+        run(main())
     return opened
 
 
@@ -206,7 +207,7 @@ def test_name_of_a_forbidden_address_is_refused(address, monkeypatch):
         with pytest.raises(ForbiddenAddressError):
             await connect("pacs.example.org", 80, PRODUCTION, timeout=5)
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_only_permitted_addresses_of_a_name_are_tried(monkeypatch):
@@ -226,7 +227,7 @@ def search(endpoint: DicomWebEndpoint | DimseEndpoint) -> ArchiveError | None:
             await close_connections()
         return None
 
-    return asyncio.run(main())
+    return run(main())
 
 
 def dimse(host: str, port: int, rules: OutgoingRules) -> DimseEndpoint:
@@ -268,9 +269,7 @@ def test_verification_connects_to_no_forbidden_address(make: Callable[..., Any])
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
-        (step,) = asyncio.run(
-            main(make("127.0.0.1", listener.getsockname()[1], PRODUCTION))
-        )
+        (step,) = run(main(make("127.0.0.1", listener.getsockname()[1], PRODUCTION)))
 
         with pytest.raises(BlockingIOError):
             listener.accept()
@@ -293,7 +292,7 @@ def test_http_goes_to_the_address_that_was_judged_and_names_the_host(monkeypatch
             await close_connections()
             return asked, [one.headers["host"] for one in server.requests]
 
-    asked, hosts = asyncio.run(main())
+    asked, hosts = run(main())
 
     assert asked == ["pacs.example.org"]
     assert len(hosts) > 1
@@ -309,7 +308,7 @@ def test_another_permitted_address_is_tried_where_one_refuses(monkeypatch):
                 assert (await client.find_studies(StudyQuery(patient_id="P1"))).studies
             await close_connections()
 
-    asyncio.run(main())
+    run(main())
 
 
 @pytest.mark.parametrize(
@@ -339,7 +338,7 @@ def test_redirect_to_another_origin_is_refused(target):
             await close_connections()
             return error, len(server.requests)
 
-    error, requests = asyncio.run(main())
+    error, requests = run(main())
 
     assert "redirects to another server" in str(error)
     assert requests == 1

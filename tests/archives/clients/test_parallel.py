@@ -6,6 +6,7 @@ import pytest
 
 from archives.clients.parallel import run_all
 from archives.clients.pool import close_connections, on_close
+from tests.loops import run
 
 
 async def answer(value: int, *, after: int) -> int:
@@ -22,13 +23,13 @@ async def fail() -> int:
 
 
 def test_run_all_gives_results_in_order():
-    results = asyncio.run(run_all([answer(1, after=5), answer(2, after=0)]))
+    results = run(run_all([answer(1, after=5), answer(2, after=0)]))
 
     assert results == [1, 2]
 
 
 def test_run_all_of_nothing_is_nothing():
-    assert asyncio.run(run_all([])) == []
+    assert run(run_all([])) == []
 
 
 def test_run_all_cancels_the_others_and_raises_the_first_failure():
@@ -43,7 +44,7 @@ def test_run_all_cancels_the_others_and_raises_the_first_failure():
             raise
 
     with pytest.raises(ValueError, match="the failure") as failure:
-        asyncio.run(run_all([wait(), fail(), wait()]))
+        run(run_all([wait(), fail(), wait()]))
 
     assert was_cancelled
     assert isinstance(failure.value.__cause__, KeyError)
@@ -66,7 +67,7 @@ def test_close_connections_closes_what_its_own_loop_opened():
         await close_connections()
         await close_connections()
 
-    asyncio.run(first())
-    asyncio.run(second())
+    run(first())
+    run(second())
 
     assert closed == ["second"]

@@ -1,7 +1,5 @@
 """What an archive sends for somebody else: whole, or not at all."""
 
-import asyncio
-
 import pytest
 
 from archives.clients import DicomWebEndpoint, Level, Rendering, open_dicomweb
@@ -19,6 +17,7 @@ from tests.dicomweb_server import (
     status,
 )
 from tests.dicomweb_studies import identifier_of, make_study, serving
+from tests.loops import run
 
 STUDY = make_study()
 FIRST = identifier_of(STUDY)
@@ -42,7 +41,7 @@ def forward(answer, **options):
                 body = b"".join([piece async for piece in forwarded.body()])
             return body, forwarded, server.requests[-1]
 
-    return asyncio.run(main())
+    return run(main())
 
 
 def closing(body):
@@ -120,7 +119,7 @@ def objects_of(prepare=lambda server: None):
             async with client.metadata((*SERIES, "metadata")) as objects:
                 return [each async for each in objects]
 
-    return asyncio.run(main())
+    return run(main())
 
 
 def test_metadata_comes_object_by_object_with_its_numbers():
@@ -163,7 +162,7 @@ def test_search_gathers_all_pages_and_keeps_what_was_sent():
             one = await client.search(Level.INSTANCES, path, keys, [])
             return everything, one, server.requests
 
-    everything, one, requests = asyncio.run(main())
+    everything, one, requests = run(main())
 
     instances = [each for series in STUDY.series for each in series.instances]
     assert len(everything) == len(instances)
@@ -203,7 +202,7 @@ def test_pictures_are_asked_for_as_the_archive_has_them(wado, query):
             cut = await client.rendered(FIRST, wanted)
             return picture, page, cut, server.requests[0]
 
-    picture, page, cut, request = asyncio.run(main())
+    picture, page, cut, request = run(main())
 
     assert (picture, page, cut) == (b"jpeg", None, None)
     assert request.query.endswith(query)

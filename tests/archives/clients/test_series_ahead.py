@@ -21,9 +21,9 @@ from tests.archives.clients.test_dimse_retrieval import (
     Stored,
     endpoint_of,
     identifier_of,
-    run,
 )
 from tests.dicom_files import DicomFiles, StoredInstance
+from tests.loops import run
 
 
 class Counting(Recording):
@@ -199,7 +199,7 @@ def test_processes_retrieve_a_series_once(index, cache, lung, dicom_files):
 
     with Counting(index) as archive:
         endpoint = endpoint_of(archive, image_cache=cache)
-        received = asyncio.run(together())
+        received = run(together())
 
     assert all(is_as_stored(one, dicom_files) for one in received)
     assert archive.levels.count("SERIES") == 1

@@ -25,6 +25,7 @@ from tests.hostile import (
     value,
 )
 from tests.hostile import store as store_command
+from tests.loops import run
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 BODY = b"\xe0\x7f\x10\x00" + (1 << 21).to_bytes(4, "little") + bytes(1 << 21)
@@ -122,7 +123,7 @@ def load(archive: Archive, cache: ImageCache) -> list[Any]:
             finally:
                 await close_connections()
 
-    return asyncio.run(main())
+    return run(main())
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The filter by itself: see ``test_filtered_studies`` for what clients make of it."""
 
-import asyncio
 import unicodedata
 from dataclasses import replace
 from datetime import date, datetime
@@ -17,6 +16,7 @@ from archives.clients.study_filter import (
     passes,
 )
 from archives.entities import Patient, Series, Study, StudyFilter
+from tests.loops import run
 
 STUDY = Study(
     study_instance_uid="1.1",
@@ -234,7 +234,7 @@ def kept(found, study_filter, of_series):
         asked.append(study.study_instance_uid)
         return of_series[study.study_instance_uid]
 
-    return asyncio.run(keep(found, study_filter, find_modalities)), asked
+    return run(keep(found, study_filter, find_modalities)), asked
 
 
 def test_series_decide_only_where_nothing_else_does():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ from archives.clients.tls import client_context, explain
 from archives.entities import StudyQuery
 from archives.errors import ArchiveRefusedError, ArchiveUnavailableError
 from tests.dicomweb_studies import make_study, serving
+from tests.loops import run
 
 NOW = datetime.now(UTC)
 Pair = tuple[str, str]
@@ -87,7 +87,7 @@ def search(context: ssl.SSLContext, tls: TlsSettings | None) -> int:
         ):
             return len((await client.find_studies(StudyQuery())).studies)
 
-    return asyncio.run(main())
+    return run(main())
 
 
 def test_a_certificate_of_the_given_authority_is_trusted(tmp_path):
@@ -194,7 +194,7 @@ def test_a_server_without_tls_is_told_from_others(answer, connect, kind, words):
                 await client.find_studies(StudyQuery())
 
     with pytest.raises(kind, match=f"North.*{words}"):
-        asyncio.run(main())
+        run(main())
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from archives.entities import InstanceIdentifier, StudyQuery
 from archives.errors import ArchiveUnavailableError
 from tests.dicom_files import DicomFiles
 from tests.dicomweb_studies import identifier_of, make_study, serving
+from tests.loops import run
 
 Serving = tuple[Endpoint, InstanceIdentifier]
 
@@ -81,7 +82,7 @@ def test_one_connection_is_left_for_searches(
             async with client.retrieve_instance(identifier) as stream:
                 assert b"".join([piece async for piece in stream])
 
-    asyncio.run(main())
+    run(main())
 
 
 @pytest.mark.parametrize("protocol", ["dicomweb", "dimse"])
@@ -93,7 +94,7 @@ def test_one_connection_serves_images_and_searches(protocol, dicom_files):
                 assert b"".join([piece async for piece in stream])
             assert await search(client) == 1
 
-    asyncio.run(main())
+    run(main())
 
 
 @pytest.mark.parametrize(("maximum", "series"), [(1, 0), (2, 1), (3, 1), (4, 2)])
