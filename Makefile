@@ -31,7 +31,7 @@ demo: $(VENV)/.installed ## Start a complete hub with a demo archive; Ctrl-C end
 	@$(BIN)/python manage.py demo
 
 test: $(VENV)/.installed-dev ## Run the tests (JOBS=2, TESTS="path -k word")
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: $(VENV)/.installed-dev ## Check style, types, templates, settings and migrations
 	$(BIN)/ruff check .

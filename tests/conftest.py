@@ -34,6 +34,23 @@ hypothesis.settings.load_profile("viewerhub")
 
 LABORATORY = pytest.StashKey[LaboratoryServer]()
 
+# They take longest, and go first: a process that is left with one of them at the end
+# keeps the whole run waiting.
+LONG = (
+    "tests/test_end_to_end.py",
+    "tests/browser/",
+    "tests/test_token_lives.py",
+    "tests/viewerhub/test_demo.py",
+    "tests/viewerhub/test_admin.py",
+    "tests/test_secrets.py",
+    "tests/launcher/test_weasis_oracle.py",
+    "tests/test_images_by_dimse.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:

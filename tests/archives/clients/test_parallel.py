@@ -67,7 +67,7 @@ def test_close_connections_closes_what_its_own_loop_opened():
         await close_connections()
         await close_connections()
 
-    run(first())
-    run(second())
+    asyncio.run(first())
+    asyncio.run(second())
 
     assert closed == ["second"]
