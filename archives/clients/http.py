@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -35,8 +36,12 @@ for _name in ("httpx2", "httpcore2"):
 class HttpAnswer:
     """The head of an answer, and its body while it arrives."""
 
-    def __init__(self, response: httpx2.Response, archive_name: str) -> None:
+    def __init__(
+        self, response: httpx2.Response, archive_name: str, asked: float
+    ) -> None:
+        """``asked`` is when its turn came, by ``time.perf_counter``."""
         self._response = response
+        self._asked = asked
         self._archive_name = archive_name
         self.status = response.status_code
         self.media_type = self.header("content-type").split(";")[0].strip().lower()
@@ -44,6 +49,11 @@ class HttpAnswer:
     def header(self, name: str) -> str:
         """A header's value, several joined by a comma; empty if there is none."""
         return str(self._response.headers.get(name, ""))
+
+    @property
+    def seconds(self) -> float:
+        """How long the archive has been at it, without the wait for a turn."""
+        return time.perf_counter() - self._asked
 
     @property
     def content_length(self) -> int | None:
@@ -109,10 +119,11 @@ class HttpSession:
         if byte_range:
             headers["Range"] = byte_range
         async with self._turn(is_image=is_image):
+            asked = time.perf_counter()
             response = await self._open(url, headers)
             try:
                 raise_for_status(response.status_code, self.endpoint)
-                yield HttpAnswer(response, self.name)
+                yield HttpAnswer(response, self.name, asked)
             finally:
                 await response.aclose()
 

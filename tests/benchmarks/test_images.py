@@ -25,11 +25,18 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
+from pydicom import Dataset
+from pynetdicom import AE, build_role, evt
+from pynetdicom.sop_class import (
+    CTImageStorage,
+    StudyRootQueryRetrieveInformationModelGet,
+)
 
 from archives.clients.base import DimseEndpoint
 from archives.clients.dimse import DimseClient
 from archives.clients.image_cache import ImageCache
 from archives.clients.pool import close_connections
+from archives.embedded.server import send_without_delay
 from archives.entities import InstanceIdentifier
 from tests.benchmarks.measuring import table
 from tests.dicom_files import DicomFiles, StoredStudy, write_patients
@@ -41,12 +48,14 @@ from tests.weasis_client import open_uri
 
 REPEATS = 5
 CLIENTS = 12
-ALONE = 120  # images that are retrieved by an association each
+ALONE = 40  # images that are retrieved by an association each
 FLOW = 2 << 30
 # The gateway's bytes per second over those of something else, at least
 OF_DIRECT = 0.8
 OF_GETSCU = 0.5
 OF_ASSOCIATION_PER_IMAGE = 5.0
+ALONE_BY_US = "association per image"
+ALONE_BY_PYNETDICOM = "association per image, pynetdicom"
 
 
 def plan() -> list[PlannedPatient]:
@@ -209,19 +218,47 @@ def ahead(orthanc: Orthanc, study: StoredStudy, folder: Path) -> None:
 
 
 def alone(orthanc: Orthanc, study: StoredStudy) -> None:
-    """An association per image, as simple gateways do for as many clients."""
+    """An association per image, one after the other, as simple gateways do."""
 
-    async def retrieve_some(numbers: range) -> None:
-        for number in numbers:
+    async def main() -> None:
+        for number in range(ALONE):
             await retrieve(endpoint_of(orthanc), study, number)
             await close_connections()
 
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        for future in [
-            pool.submit(asyncio.run, retrieve_some(range(first, ALONE, CLIENTS)))
-            for first in range(CLIENTS)
-        ]:
-            future.result()
+    asyncio.run(main())
+
+
+def alone_by_pynetdicom(orthanc: Orthanc, study: StoredStudy) -> None:
+    """The same with the library that simple gateways are made of."""
+    entity = AE(ae_title="BENCHMARK")
+    entity.add_requested_context(StudyRootQueryRetrieveInformationModelGet)
+    entity.add_requested_context(CTImageStorage)
+    role = build_role(CTImageStorage, scp_role=True)
+    received: list[bytes] = []
+
+    def keep(event: evt.Event) -> int:
+        received.append(event.encoded_dataset())
+        return 0x0000
+
+    handlers = [(evt.EVT_C_STORE, keep), (evt.EVT_CONN_OPEN, send_without_delay)]
+    for instance in study.instances[:ALONE]:
+        wanted = Dataset()
+        wanted.QueryRetrieveLevel = "IMAGE"
+        wanted.StudyInstanceUID = study.study_instance_uid
+        wanted.SeriesInstanceUID = study.series[0].series_instance_uid
+        wanted.SOPInstanceUID = instance.sop_instance_uid
+        association = entity.associate(
+            orthanc.host,
+            orthanc.dicom_port,
+            ae_title=orthanc.ae_title,
+            ext_neg=[role],
+            evt_handlers=handlers,
+        )
+        root = StudyRootQueryRetrieveInformationModelGet
+        for _ in association.send_c_get(wanted, root):
+            pass
+        association.release()
+    assert len(received) == ALONE
 
 
 def rates(measures: dict[str, Callable[[], object]]) -> dict[str, float]:
@@ -274,11 +311,13 @@ def test_series_by_dimse_beside_getscu(hub, orthanc, files, tmp_path, key):
             "gateway, from its cache": lambda: source.load(study),
             "client, without HTTP": lambda: ahead(orthanc, study, tmp_path),
             "getscu": lambda: getscu(orthanc, study, tmp_path),
-            "association per image": lambda: alone(orthanc, study),
+            ALONE_BY_US: lambda: alone(orthanc, study),
+            ALONE_BY_PYNETDICOM: lambda: alone_by_pynetdicom(orthanc, study),
         }
     )
-    seconds["association per image"] *= count / ALONE
-    goals = {"getscu": OF_GETSCU, "association per image": OF_ASSOCIATION_PER_IMAGE}
+    for name in (ALONE_BY_US, ALONE_BY_PYNETDICOM):
+        seconds[name] *= count / ALONE
+    goals = {"getscu": OF_GETSCU, ALONE_BY_PYNETDICOM: OF_ASSOCIATION_PER_IMAGE}
     rows = [HEAD]
     for name, value in seconds.items():
         speed = value / seconds["gateway"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
@@ -155,7 +154,6 @@ class StudyContents:
         failure: ArchiveResponseError | None = None
         failed: set[Resource] = set()
         for resource in memory.order(expected):
-            started = time.perf_counter()
             try:
                 answers = await self._ask(resource, path, expected, bool(series_uid))
             except ArchiveResponseError as error:
@@ -166,7 +164,7 @@ class StudyContents:
             self.is_truncated |= answers.is_truncated
             count = self._add(answers.matches, series_uid)
             if count >= (expected or 1):
-                memory.complete(resource, count, time.perf_counter() - started)
+                memory.complete(resource, count, answers.seconds)
                 memory.unusable |= failed
                 return resource
             failed.add(resource)

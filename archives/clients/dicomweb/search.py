@@ -40,10 +40,14 @@ Decode = Callable[[JsonObject], Attributes]
 
 @dataclass(slots=True)
 class Answers:
-    """Distinct matches; ``is_truncated`` if a cap, the archive's or ours, cut them."""
+    """Distinct matches; ``is_truncated`` if a cap, the archive's or ours, cut them.
+
+    ``seconds`` is how long the archive took over them.
+    """
 
     matches: list[Attributes] = field(default_factory=list)
     is_truncated: bool = False
+    seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -77,12 +81,14 @@ class Search:
         if level is Level.STUDIES:
             keys = understood(keys, quirks)
         found: dict[str, Attributes] = {}
+        seconds = 0.0
         offset, size = 0, self._page_size(level, limit)
         reachable = quirks.reachable_matches or float("inf")
         while True:
             size = int(min(size, reachable - offset))
             page = await self._page(path, keys, tags, size, offset)
             rows, known = len(page.matches), len(found)
+            seconds += page.seconds
             for match in page.matches:
                 if uid := match.get(level.value):
                     found.setdefault(uid, match)
@@ -100,7 +106,7 @@ class Search:
         is_truncated = (
             page.is_truncated or not is_last or (page.has_more and expected is None)
         )
-        return Answers(list(found.values())[:limit], is_truncated)
+        return Answers(list(found.values())[:limit], is_truncated, seconds)
 
     async def metadata(self, path: str, tags: Iterable[int]) -> Answers:
         """The attributes of every instance below a study or series."""
@@ -167,6 +173,7 @@ class Search:
                     f"{self.endpoint.name} sent an answer that is not DICOM JSON: check "
                     "its address, or ask its administrator."
                 ) from error
+            page.seconds = answer.seconds
             return page
 
     async def _read_body(self, answer: HttpAnswer, decode: Decode, page: _Page) -> None:

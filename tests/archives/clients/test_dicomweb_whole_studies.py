@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -408,6 +409,22 @@ def test_memory_prefers_what_was_measured_faster():
 
     assert memory.order(300)[0] is Resource.INSTANCES
     assert memory.order(3)[0] is Resource.METADATA
+
+
+def test_memory_counts_no_wait_for_a_turn():
+    study = make_study("1.1", series=12, instances=40)
+
+    async def main() -> tuple[float, float]:
+        options = {"maximum_connections": 1}
+        async with serving(study, endpoint=options) as (client, server):
+            started = time.perf_counter()
+            await client.find_whole_studies(OF_P1)
+            taken = time.perf_counter() - started
+            return taken, sum(memory_of(server.url).seconds.values())
+
+    taken, per_instance = run(main())
+
+    assert per_instance * 12 * 40 < taken * 1.5
 
 
 def test_memory_tries_the_other_way_now_and_then():
