@@ -159,6 +159,8 @@ class _Read(dict[int, str]):
 class _ObjectSearch(Search):
     """A search whose answers keep all that the archive sent."""
 
+    _has_own_fields = False
+
     def __init__(self, http: HttpSession, fields: Parameters) -> None:
         super().__init__(http)
         self._included = fields

@@ -58,6 +58,9 @@ class _Page(Answers):
 class Search:
     """Searches that belong to one call, and share its caps."""
 
+    # Of fields that somebody else chose, a refusal says nothing about the archive.
+    _has_own_fields = True
+
     def __init__(self, http: HttpSession) -> None:
         self.endpoint = http.endpoint
         self.memory: ArchiveMemory = memory_of(self.endpoint.url)
@@ -154,7 +157,8 @@ class Search:
             if error.status != "400" or not fields:
                 raise
         page = await self._read(f"{path}?{query_string([*keys, *paging])}", decode)
-        self.memory.takes_include_fields = False
+        if self._has_own_fields:
+            self.memory.takes_include_fields = False
         return page
 
     async def _read(self, resource: str, decode: Decode) -> _Page:

@@ -3,6 +3,7 @@
 import pytest
 
 from archives.clients import DicomWebEndpoint, Level, Rendering, open_dicomweb
+from archives.entities import StudyQuery
 from archives.errors import (
     ArchiveError,
     ArchiveResponseError,
@@ -169,6 +170,18 @@ def test_search_gathers_all_pages_and_keeps_what_was_sent():
     assert [each["00080018"]["Value"] for each in one] == [[FIRST.sop_instance_uid]]
     assert requests[0].keys["includefield"] == "00280010"
     assert "SOPInstanceUID" in requests[-1].keys
+
+
+def test_field_of_a_viewer_that_is_refused_changes_no_search_of_the_hub():
+    async def main():
+        async with serving(STUDY, takes_include_fields=False) as (client, server):
+            fields = [("includefield", "nonsense")]
+            await client.search(Level.STUDIES, ("studies",), [], fields)
+            asked = len(server.requests)
+            await client.find_studies(StudyQuery(limit=5, patient_id="1"))
+            return server.requests[asked]
+
+    assert "includefield" in run(main()).keys
 
 
 @pytest.mark.parametrize(
