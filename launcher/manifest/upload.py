@@ -56,7 +56,8 @@ def check_upload(body: bytes, charset: str = "") -> str:
     content = text[declaration.end() :] if declaration else text
     # Its line breaks count, but for the parser the encoding is another one now.
     lines = declaration[0].count("\n") if declaration else 0
-    root = _parse("\n" * lines + content)
+    # Behind a space, neither another declaration nor a mark is taken for a beginning.
+    root = _parse(" " + "\n" * lines + content)
     _refuse_active(root)
     _validate(root)
     return content.strip()

@@ -119,6 +119,8 @@ def test_upload_that_is_wrong_names_line_and_reason(old, new, line, reason):
         b"\xff<manifest/>",
         EXAMPLE.replace("UTF-8", "UTF-7").encode(),
         EXAMPLE.replace("UTF-8", "UTF-16").encode(),
+        b'<?xml version="1.0"?><?xml version="1.0" encoding="UTF-7"?>' + whole(),
+        b'<?xml version="1.0"?>\xef\xbb\xbf' + whole(),
         EXAMPLE.replace("UTF-8", "rot13").encode(),
         b"<!DOCTYPE a SYSTEM 'http://127.0.0.1:9/a'>" + whole(),
         '<!DOCTYPE a [<!ENTITY b "c">]><manifest/>'.encode("utf-16"),
