@@ -221,6 +221,11 @@ class UrlBuilderForm(forms.Form):
                 self.add_error("value", [problem.message for problem in error.problems])
         if self.tested and "tester" in self.fields and not data.get("tester"):
             self.add_error("tester", "Choose the API client that calls.")
+        if self.tested and (client := data.get("tester")):
+            mine = set(self.fields["archives"].queryset)  # type: ignore[attr-defined]
+            if not mine.issuperset(client.usable_archives()):
+                message = "This client may use archives that you may not."
+                self.add_error("tester", message)
         return data
 
     @property

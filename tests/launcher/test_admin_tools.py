@@ -621,3 +621,16 @@ def test_testing_needs_the_right_to_see_clients(main, hub):
 
     assert response.context["answer"] is None
     assert 'name="test"' not in text(response)
+
+
+@pytest.mark.parametrize("test", ["curl", "rest"])
+def test_test_tells_nothing_of_archives_its_user_may_not_use(main, hub, test):
+    main.is_restricted = True
+    main.save()
+    client, _ = make_api_client()
+    browser = staff("view_launchtemplate", "view_apiclient")
+
+    response = build(browser, test=test, tester=client.slug)
+
+    assert list(response.context["form"].errors) == ["tester"]
+    assert response.context["answer"] is None
