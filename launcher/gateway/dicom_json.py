@@ -15,9 +15,23 @@ from launcher.gateway.resources import Kind, parse, part_query
 STUDY_INSTANCE_UID: Final = "0020000D"
 SERIES_INSTANCE_UID: Final = "0020000E"
 SOP_INSTANCE_UID: Final = "00080018"
+MODALITIES_IN_STUDY: Final = "00080061"
 NUMBER_OF_STUDY_RELATED_SERIES: Final = "00201206"
 NUMBER_OF_STUDY_RELATED_INSTANCES: Final = "00201208"
 NUMBER_OF_SERIES_RELATED_INSTANCES: Final = "00201209"
+# What archives compute from all that they have of a patient, study or series.
+_OF_THE_PATIENT: Final = {
+    "00201200": "NumberOfPatientRelatedStudies",
+    "00201202": "NumberOfPatientRelatedSeries",
+    "00201204": "NumberOfPatientRelatedInstances",
+}
+_OF_PART: Final = {
+    MODALITIES_IN_STUDY: "ModalitiesInStudy",
+    "00080062": "SOPClassesInStudy",
+    NUMBER_OF_STUDY_RELATED_SERIES: "NumberOfStudyRelatedSeries",
+    NUMBER_OF_STUDY_RELATED_INSTANCES: "NumberOfStudyRelatedInstances",
+    NUMBER_OF_SERIES_RELATED_INSTANCES: "NumberOfSeriesRelatedInstances",
+}
 RETRIEVE_URL: Final = "00081190"
 # Retrieve URL and Retrieve URI, which was a text once.
 _ADDRESSES: Final = frozenset({RETRIEVE_URL, "0040E010"})
@@ -59,7 +73,25 @@ def identify(each: JsonObject, contents: Contents, parents: Uids, depth: int) ->
     return tuple(uids) if is_listed else ()
 
 
-def counts(contents: Contents, uids: Uids) -> dict[str, object]:
+def computed(*, is_whole: bool) -> dict[str, str]:
+    """Attributes that may tell of more than a launch has: tags, and keywords.
+
+    ``is_whole`` says that it has all of the studies that are asked for.
+    """
+    return _OF_THE_PATIENT if is_whole else _OF_THE_PATIENT | _OF_PART
+
+
+def of_launch(each: JsonObject, contents: Contents, uids: Uids) -> JsonObject:
+    """The object, as if the archive had no more than the launch has.
+
+    Nothing is left of what an archive computed from more.
+    """
+    hidden = computed(is_whole=uids[0] in contents.whole_studies)
+    kept = {tag: element for tag, element in each.items() if tag not in hidden}
+    return {**kept, **_counts(contents, uids)}
+
+
+def _counts(contents: Contents, uids: Uids) -> dict[str, object]:
     """Attributes that say how much of a study or series the launch has.
 
     Weasis asks for what it lacks of a series only if it knows how much there is.
@@ -72,7 +104,13 @@ def counts(contents: Contents, uids: Uids) -> dict[str, object]:
     elif len(uids) == 2:
         listed = contents.instances_of(*uids)
         numbers[NUMBER_OF_SERIES_RELATED_INSTANCES] = len(listed)
-    return {tag: {"vr": "IS", "Value": [number]} for tag, number in numbers.items()}
+    found: dict[str, object] = {
+        tag: {"vr": "IS", "Value": [number]} for tag, number in numbers.items()
+    }
+    if len(uids) == 1 and uids[0] not in contents.whole_studies:
+        modalities = {listed.modality for listed in contents.below(uids[0])} - {""}
+        found[MODALITIES_IN_STUDY] = {"vr": "CS", "Value": sorted(modalities)}
+    return found
 
 
 class Rewriting:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 from urllib.parse import parse_qsl
@@ -177,6 +177,7 @@ async def search(
     ``rewriting`` is that of answers from a path of the archive.
     """
     searches = list(asked)
+    question = replace(question, keys=_tellable(question.keys, contents))
     answers = await _answers(archive, level, question, searches)
     if level is Level.STUDIES:
         lacking = _lacking(searches, answers)
@@ -191,6 +192,14 @@ async def search(
     )
     end = None if question.limit is None else question.offset + question.limit
     return dicom_json.array(islice(matches, question.offset, end))
+
+
+def _tellable(keys: Pairs, contents: Contents) -> Pairs:
+    """Without those whose matches would tell of what the launch does not have."""
+    is_whole = contents.whole_studies.issuperset(contents.studies)
+    hidden = dicom_json.computed(is_whole=is_whole)
+    names = {*hidden, *hidden.values()}
+    return tuple((name, value) for name, value in keys if name not in names)
 
 
 async def _answers(
@@ -241,5 +250,5 @@ def _found(
     for each in answer:
         uids = dicom_json.identify(each, contents, target.parents, depth)
         if uids and wants(uids[-1]):
-            counted = {**each, **dicom_json.counts(contents, uids)}
-            yield dicom_json.dumps(rewriting.rewritten(counted, uids))
+            own = dicom_json.of_launch(each, contents, uids)
+            yield dicom_json.dumps(rewriting.rewritten(own, uids))

@@ -325,6 +325,9 @@ def test_numbers_are_those_of_the_launch(archive, ct):
     assert values([study], "00201206") == [1]
     assert values([study], "00201208") == [1]
     assert values([series], "00201209") == [1]
+    assert study["00080061"]["Value"] == ["CT"]
+    queries = [{name: "XX"} for name in ("ModalitiesInStudy", "00080061")]
+    assert [len(viewer.get("studies", query).json()) for query in queries] == [1, 1]
 
 
 def test_search_waits_for_the_build_of_its_launch(archive, ct):
