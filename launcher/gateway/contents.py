@@ -156,6 +156,7 @@ async def contents_of(
         was_listed, is_under_way = await in_thread(_expected, *key)
         if was_listed or (is_under_way and patience is Patience.FOR_FIRST):
             version = await _built(*key, was_finished=was_listed)
+    kept = _kept.get(key)  # others may have read it meanwhile
     if version is not None and (kept is None or kept.version != version):
         return await _loaded_once(key, version)
     if kept is None:
