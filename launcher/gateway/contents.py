@@ -213,11 +213,6 @@ async def _load(key: _Key, version: str) -> Contents:
     return contents
 
 
-def forget() -> None:
-    """Keep nothing, as a process that was just started."""
-    _kept.clear()
-
-
 def _keep(key: _Key, new: _Kept) -> None:
     _kept[key] = new
     _kept.move_to_end(key)

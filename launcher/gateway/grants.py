@@ -88,11 +88,6 @@ Opened = tuple[Archive, str, Endpoint]
 _kept: OrderedDict[tuple[str, str], tuple[float, Opened]] = OrderedDict()
 
 
-def forget() -> None:
-    """Look every token up anew."""
-    _kept.clear()
-
-
 async def _opened(token: str, slug: str) -> Opened | Launch | None:
     key = digest(token), slug
     until, opened = _kept.get(key, (0.0, None))

@@ -33,7 +33,7 @@ CT_SMALL = Selection(patients=(PatientIdentifier(patient_id="1CT1"),))
 @pytest.fixture(autouse=True)
 def forgetful():
     """As a web server that was just started."""
-    contents.forget()
+    contents._kept.clear()
 
 
 @pytest.fixture
