@@ -44,9 +44,13 @@ class Recognised(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchCriteria:
-    """A search as the user stated it; empty means "any". Archives are slugs, in order."""
+    """A search as the user stated it; empty means "any". Archives are slugs, in order.
+
+    ``quick_as`` is what the user says that the quick box holds: a name or an identifier.
+    """
 
     quick: str = ""
+    quick_as: str = ""
     patient_name: str = ""
     patient_id: str = ""
     accession_number: str = ""
@@ -58,6 +62,12 @@ class SearchCriteria:
     patient_birth_date: date | None = None
     patient_sex: str = ""
     archives: tuple[str, ...] = ()
+
+    @property
+    def recognised(self) -> Recognised:
+        """What the quick box is taken for: what the user says, or what it looks like."""
+        looks = recognise(self.quick)
+        return Recognised(self.quick_as) if looks and self.quick_as else looks
 
     def is_selective(self) -> bool:
         """Whether archives may be asked this: see ``MINIMUM_CHARACTERS`` and days."""
@@ -92,7 +102,7 @@ class SearchCriteria:
             referring_physician_name=name_key(self.referring_physician_name),
             limit=limit,
         )
-        return tuple(_with_quick(common, self.quick))
+        return tuple(_with_quick(common, self.quick.strip(), self.recognised))
 
 
 def _is_selective_key(text: str) -> bool:
@@ -116,9 +126,10 @@ def recognise(text: str) -> Recognised:
     return Recognised.NAME
 
 
-def _with_quick(common: StudyQuery, text: str) -> Iterable[StudyQuery]:
-    text = text.strip()
-    match recognise(text):
+def _with_quick(
+    common: StudyQuery, text: str, recognised: Recognised
+) -> Iterable[StudyQuery]:
+    match recognised:
         case Recognised.UID:
             yield replace(common, study_instance_uids=(text,))
         case Recognised.PATIENT_ID:

@@ -22,8 +22,8 @@ from launcher.search.criteria import (
     MINIMUM_CHARACTERS,
     Recognised,
     SearchCriteria,
-    recognise,
 )
+from launcher.search.pasted import clean
 
 TOO_BROAD: Final = "too_broad"
 ANY: Final = "any"
@@ -31,6 +31,7 @@ RANGE: Final = "range"
 PRESETS: Final = {
     "today": _("Today"),
     "yesterday": _("Yesterday"),
+    "3": _("3 days"),
     "7": _("7 days"),
     "30": _("30 days"),
     "365": _("1 year"),
@@ -83,6 +84,9 @@ def period(preset: str, today: date) -> tuple[date | None, date | None]:
 class SearchTextField(forms.CharField):
     """Text for a matching key. The backslash separates values in DICOM."""
 
+    def to_python(self, value: Any) -> str:
+        return clean(super().to_python(value) or "")
+
     def validate(self, value: str) -> None:
         super().validate(value)
         if "\\" in value or not value.isprintable():
@@ -110,6 +114,11 @@ class StudySearchForm(forms.Form):
     use_required_attribute = False
 
     quick = _text(_("Name, patient ID, accession number or UID"))
+    # What the user says that the quick box holds, if it was taken for something else.
+    quick_as = forms.ChoiceField(
+        required=False,
+        choices=[(one, one) for one in (Recognised.NAME, Recognised.IDENTIFIER)],
+    )
     patient_name = _text(_("Patient name"))
     patient_id = _text(_("Patient ID"))
     accession_number = _text(_("Accession number"))
@@ -159,12 +168,16 @@ class StudySearchForm(forms.Form):
             Recognised.NAME: ("patient_name",),
             Recognised.PATIENT_ID: ("patient_id",),
             Recognised.IDENTIFIER: ("patient_id", "accession_number"),
-        }.get(recognise(values.get("quick", "")), ())
+        }.get(self._recognised(values), ())
         for field in fields:
             if values.get(field):
                 self.add_error(
                     field, _("The search box asks for this too. Clear one of them.")
                 )
+
+    def _recognised(self, values: Mapping[str, Any]) -> Recognised:
+        quick, quick_as = values.get("quick", ""), values.get("quick_as", "")
+        return SearchCriteria(quick=quick, quick_as=quick_as).recognised
 
     def _advice(self) -> str:
         return ngettext(
@@ -187,6 +200,7 @@ class StudySearchForm(forms.Form):
             first, last = period(values.get("preset", ""), timezone.localdate())
         return SearchCriteria(
             quick=values.get("quick", ""),
+            quick_as=values.get("quick_as", ""),
             patient_name=values.get("patient_name", ""),
             patient_id=values.get("patient_id", ""),
             accession_number=values.get("accession_number", ""),

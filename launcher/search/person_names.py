@@ -52,6 +52,15 @@ def name_key(text: str) -> str:
     return _collapse(leading + key)
 
 
+def name_parts(text: str) -> tuple[str, str]:
+    """The keys for family and given name that a text means, "" for what is not asked.
+
+    In East Asian writing, the first stands for the whole name.
+    """
+    family, _, given = name_key(text).partition("^")
+    return family if family != "*" else "", given
+
+
 def _collapse(key: str) -> str:
     return re.sub(r"\*+", "*", key)
 

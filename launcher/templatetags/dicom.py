@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from archives.entities import Study
 from launcher.search.criteria import read_date
-from launcher.search.person_names import NameGroup, name_groups
+from launcher.search.person_names import NameGroup, is_wide, name_groups, name_parts
 
 register = template.Library()
 
@@ -52,6 +52,20 @@ def plain_name(value: str) -> str:
     if not groups:
         return _("No name")
     return ", ".join(filter(None, (groups[0].family, groups[0].rest)))
+
+
+@register.filter
+def name_keys(text: str) -> str:
+    """What of a name is compared, for who typed the text: parts with their wildcards."""
+    family, given = name_parts(text)
+    if is_wide(family):
+        return _("name %(name)s") % {"name": family}
+    names = {"family": family, "given": given}
+    if family and given:
+        return _("family name %(family)s, given name %(given)s") % names
+    if given:
+        return _("given name %(given)s") % names
+    return _("family name %(family)s") % names if family else ""
 
 
 @register.filter

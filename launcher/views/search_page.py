@@ -14,7 +14,6 @@ from launcher.models import Launch, LaunchTemplate
 from launcher.search import asking
 from launcher.search import store as search_store
 from launcher.search.asking import ArchiveAnswer, FoundStudy
-from launcher.search.criteria import recognise
 from launcher.search.forms import ANY, RANGE, StudySearchForm, initial
 from launcher.search.store import StoredSearch
 
@@ -138,7 +137,7 @@ def results_context(
         "archives": archives,
         "has_archives": True,
         "administrators": administrators(),
-        "recognised": recognise(criteria.quick),
+        "recognised": criteria.recognised,
         "chips": chips(scope, answers),
         **table_context(scope, scope.rows(answers)),
         **outcome(scope, answers),

@@ -57,6 +57,19 @@ def test_quick_text_is_recognised(text, kind):
     assert recognise(text) == kind
 
 
+def test_user_may_say_what_the_quick_text_is():
+    as_name = SearchCriteria(quick="R2 D2", quick_as="name")
+    as_identifier = SearchCriteria(quick="MARTIN", quick_as="identifier")
+
+    assert as_name.recognised == Recognised.NAME
+    assert as_name.queries(50) == (StudyQuery(patient_name="R2*^D2*", limit=50),)
+    assert as_identifier.queries(50) == (
+        StudyQuery(patient_id="MARTIN", limit=50),
+        StudyQuery(accession_number="MARTIN", limit=50),
+    )
+    assert SearchCriteria(quick=" ", quick_as="name").recognised == Recognised.NOTHING
+
+
 def test_identifier_is_asked_for_as_patient_id_and_as_accession_number():
     queries = SearchCriteria(quick=" A1001 ").queries(50)
 

@@ -213,7 +213,14 @@ def test_broad_search_is_refused_with_advice(client, served, text):
 
 @pytest.mark.parametrize(
     ("preset", "is_allowed"),
-    [("today", True), ("yesterday", True), ("7", True), ("30", True), ("365", False)],
+    [
+        ("today", True),
+        ("yesterday", True),
+        ("3", True),
+        ("7", True),
+        ("30", True),
+        ("365", False),
+    ],
 )
 def test_short_period_alone_is_enough(client, served, preset, is_allowed):
     make_dimse_archive(served)
@@ -267,6 +274,34 @@ def test_results_keep_the_filters_in_the_form(client, served):
     assert re.search(r'value="CT" checked', page)
     assert re.search(r'value="main" checked', page)
     assert page.count('hx-trigger="load"') == 1
+
+
+def test_results_say_what_the_text_was_taken_for_and_let_users_correct_it(
+    client, served
+):
+    make_dimse_archive(served)
+    fields = {"quick": "\u00a0“lindqvist R2” ", "modalities": "CT"}
+
+    page = client.get(search(client, **fields))
+    as_name = search(client, **fields, quick_as="name")
+
+    assert "Looked for as a patient ID and as an accession number." in text_of(page)
+    assert 'name="quick_as" value="name"' in page.content.decode()
+    named = client.get(as_name)
+    assert "a patient name: family name lindqvist*, given name R2* ." in text_of(named)
+    assert 'name="quick_as" value="identifier"' in named.content.decode()
+    assert re.search(r'value="CT" checked', named.content.decode())
+
+
+def test_uid_that_is_looked_for_is_said_to_be_of_a_study(client, served, dicom_files):
+    make_dimse_archive(served)
+    uid = dicom_files.study("ct").study_instance_uid
+
+    results = search(client, quick=f"{uid}\r\n")
+
+    assert len(rows(fragment(client, results))) == 1
+    assert "Looked for as a Study Instance UID." in text_of(client.get(results))
+    assert "series and images are not searched for" in text_of(client.get(results))
 
 
 # Who may see what

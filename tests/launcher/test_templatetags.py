@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archives.entities import Patient, Study
-from launcher.templatetags.dicom import age, dicom_date, dicom_time, person_name, sex
+from launcher.templatetags.dicom import (
+    age,
+    dicom_date,
+    dicom_time,
+    name_keys,
+    person_name,
+    sex,
+)
 
 
 class Elements(HTMLParser):
@@ -161,3 +168,19 @@ def test_modalities_are_escaped():
 
     assert "<b>" not in html
     assert "<b>" in unescape(html)
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("martin ali", "family name martin*, given name ali*"),
+        ("van der berg, an", "family name van*der*berg*, given name an*"),
+        ("*tin", "family name *tin*"),
+        (", ali", "given name ali*"),
+        ("山田", "name *山田*"),
+        ("", ""),
+        ("^*", ""),
+    ],
+)
+def test_name_keys_tell_which_parts_are_compared(text, keys):
+    assert name_keys(text) == keys
