@@ -6,6 +6,7 @@ They serve in process; see ``archives.embedded`` for what they do otherwise.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -101,7 +102,8 @@ class Hierarchical(EmbeddedArchive):
 class Slow(EmbeddedArchive):
     """Waits before each answer: until ``proceed`` is set, or for ``pause`` seconds.
 
-    ``asked`` is set when a query came, ``cancelled`` when one was cancelled.
+    ``asked`` is set when a query came, ``cancelled`` when one was cancelled, which it
+    obeys at once.
     """
 
     def __init__(self, *arguments: Any, pause: float = 3600.0, **options: Any) -> None:
@@ -113,15 +115,21 @@ class Slow(EmbeddedArchive):
 
     def find(self, event: evt.Event) -> Results:
         for status, answer in super().find(event):
-            if status == 0xFE00:
+            if status == 0xFF00:
+                self.asked.set()
+            if status == 0xFE00 or self._is_cancelled(event):
                 self.cancelled.set()
+                yield 0xFE00, None
+                return
             yield status, answer
 
-    def matches(self, query: Query) -> Iterator[Attributes]:
-        for match in super().matches(query):
-            self.asked.set()
-            self.proceed.wait(self.pause)
-            yield match
+    def _is_cancelled(self, event: evt.Event) -> bool:
+        """Wait; whether that was ended by a C-CANCEL, which pynetdicom tells only once."""
+        deadline = time.monotonic() + self.pause
+        while not self.proceed.wait(0.02) and time.monotonic() < deadline:
+            if event.is_cancelled:
+                return True
+        return False
 
     def stop(self) -> None:
         self.proceed.set()

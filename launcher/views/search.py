@@ -210,14 +210,16 @@ async def _details(
         try:
             uid = row.found.study.study_instance_uid
             series = await asking.series_of(archive.endpoint(user), uid)
+            if series:
+                await in_thread(
+                    search_store.save_series, stored, archive.slug, uid, series
+                )
+                return series, await others, ""
         except ArchiveError as error:
-            others.cancel()
             message = message or str(error)
             continue
-        if series:
-            await in_thread(search_store.save_series, stored, archive.slug, uid, series)
-            return series, await others, ""
-        others.cancel()
+        finally:  # of no use any more, also where the user has left
+            others.cancel()
         message = message or _("%(archive)s lists no series of this study.") % {
             "archive": archive.name
         }
