@@ -25,14 +25,17 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.timezone import localtime, now
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from archives.fields import EncryptedTextField
 from archives.forms import (
     FOLDED_SECTIONS,
     FORMS,
     HTTP_SECTIONS,
-    KIND_OF_SECTION,
+    KINDS,
     SECTIONS,
+    TITLES,
     ArchiveForm,
     CheckboxSelectMultiple,
     SecretInput,
@@ -74,8 +77,8 @@ def _history(archive: Archive) -> SafeString:
 
 def _ago(moment: datetime) -> str:
     if now() - moment < timedelta(minutes=1):
-        return "just now"
-    return f"{timesince(moment, depth=1)} ago"
+        return gettext("just now")
+    return gettext("%(time)s ago") % {"time": timesince(moment, depth=1)}
 
 
 @admin.register(Archive)
@@ -105,24 +108,26 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
 
     # The list
 
-    @admin.display(description="product", ordering="preset")
+    @admin.display(description=_("product"), ordering="preset")
     def product_name(self, archive: Archive) -> str:
         return archive.product.name
 
-    @admin.display(description="protocol", ordering="protocol")
+    @admin.display(description=_("protocol"), ordering="protocol")
     def protocol_name(self, archive: Archive) -> str:
         return archive.get_protocol_display().partition(" ")[0]
 
-    @admin.display(description="open to")
+    @admin.display(description=_("open to"))
     def open_to(self, archive: Archive) -> str:
         names = ", ".join(group.name for group in archive.groups.all())
-        return (names or "nobody") if archive.is_restricted else "everybody"
+        if not archive.is_restricted:
+            return gettext("everybody")
+        return names or gettext("nobody")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Archive]:
         queryset: QuerySet[Archive] = super().get_queryset(request)
         return queryset.prefetch_related("groups")
 
-    @admin.display(description="state", ordering="last_error")
+    @admin.display(description=_("state"), ordering="last_error")
     def state(self, archive: Archive) -> SafeString:
         succeeded, failed = archive.last_success, archive.last_error
         if succeeded and (not failed or failed <= succeeded):
@@ -141,7 +146,7 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
             _history(archive),
         )
 
-    @admin.action(description="Verify connection", permissions=["change"])
+    @admin.action(description=_("Verify connection"), permissions=["change"])
     def verify_connection(
         self, request: HttpRequest, archives: QuerySet[Archive]
     ) -> None:
@@ -157,10 +162,17 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
             self.message_user(request, text, messages.ERROR)
         elif warnings := verification.warnings:
             told = " ".join(f"{step.name}: {step.message}" for step in warnings)
-            text = f"{archive.name} works ({duration}). {told}"
+            text = gettext("%(archive)s works (%(duration)s). %(told)s") % {
+                "archive": archive.name,
+                "duration": duration,
+                "told": told,
+            }
             self.message_user(request, text, messages.WARNING)
         else:
-            text = f"{archive.name}: everything works ({duration})."
+            text = gettext("%(archive)s: everything works (%(duration)s).") % {
+                "archive": archive.name,
+                "duration": duration,
+            }
             self.message_user(request, text, messages.SUCCESS)
 
     # The form of the chosen protocol
@@ -180,7 +192,7 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
         )
         fieldsets = []
         protocol = self._protocol(request, obj)
-        for title, names in SECTIONS.get(protocol, ()):
+        for key, names in SECTIONS.get(protocol, ()):
             fields: list[str] = []
             for name in names:
                 # A field that may only be viewed is shown with its value.
@@ -188,19 +200,17 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
                     fields.append(name)
                 if may_write and name in SECRET_FIELDS and obj and obj.has_secret(name):
                     fields.append(f"clear_{name}")
-            classes = ["collapse"] if title in FOLDED_SECTIONS else []
-            needs_address = (
-                protocol == Archive.Protocol.DIMSE and title in HTTP_SECTIONS
-            )
+            classes = ["collapse"] if key in FOLDED_SECTIONS else []
+            needs_address = protocol == Archive.Protocol.DIMSE and key in HTTP_SECTIONS
             if needs_address and not may_write and obj and not obj.wado_uri_url:
                 continue
-            if kind := KIND_OF_SECTION.get(title):
-                if not may_write and obj and obj.authentication != kind:
+            if key in KINDS:
+                if not may_write and obj and obj.authentication != key:
                     continue
-                classes = ["vh-kind", f"vh-kind-{kind}"] if may_write else []
+                classes = ["vh-kind", f"vh-kind-{key}"] if may_write else []
             if needs_address and may_write:
                 classes.append("vh-wado-uri")
-            fieldsets.append((title, {"fields": fields, "classes": classes}))
+            fieldsets.append((TITLES[key], {"fields": fields, "classes": classes}))
         return fieldsets
 
     def get_form(
@@ -235,7 +245,7 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
             raise PermissionDenied
         context = {
             **self.admin_site.each_context(request),
-            "title": "Add archive",
+            "title": gettext("Add archive"),
             "opts": self.opts,
             "media": self.media,
             "products": self._products(request),
@@ -315,7 +325,9 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
         archive = form.instance
         set_restricted(archive, bool(form.cleaned_data["groups"]))
         if was_restricted and not archive.is_restricted:
-            text = f"{archive.name} is open to everybody now: it has no groups."
+            text = gettext(
+                "%(archive)s is open to everybody now: it has no groups."
+            ) % {"archive": archive.name}
             self.message_user(request, text, messages.WARNING)
 
     # Verifying one archive

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from archives.clients.base import HttpAuthentication
 from archives.clients.credentials import (
@@ -71,74 +72,126 @@ class LoginNeededError(Exception):
 
 
 class Authentication(models.TextChoices):
-    NONE = HttpAuthentication.NONE.value, "None"
-    BASIC = HttpAuthentication.BASIC.value, "User name and password (Basic)"
-    BEARER = HttpAuthentication.BEARER.value, "Bearer token that does not change"
-    OAUTH2 = HttpAuthentication.OAUTH2.value, "OAuth2 client credentials"
-    GOOGLE = HttpAuthentication.GOOGLE.value, "Google service account"
-    AWS = HttpAuthentication.AWS.value, "AWS access keys (SigV4)"
-    HEADERS = HttpAuthentication.HEADERS.value, "Headers of your own"
-    USER = HttpAuthentication.USER.value, "The user's own login (OpenID Connect)"
+    NONE = HttpAuthentication.NONE.value, _("None")
+    BASIC = HttpAuthentication.BASIC.value, _("User name and password (Basic)")
+    BEARER = HttpAuthentication.BEARER.value, _("Bearer token that does not change")
+    OAUTH2 = HttpAuthentication.OAUTH2.value, _("OAuth2 client credentials")
+    GOOGLE = HttpAuthentication.GOOGLE.value, _("Google service account")
+    AWS = HttpAuthentication.AWS.value, _("AWS access keys (SigV4)")
+    HEADERS = HttpAuthentication.HEADERS.value, _("Headers of your own")
+    USER = HttpAuthentication.USER.value, _("The user's own login (OpenID Connect)")
 
 
 class AuthenticationFields(models.Model):
     """Settings of each kind; those of the kinds that are not chosen are empty."""
 
     authentication = models.CharField(
-        max_length=8, choices=Authentication, default=Authentication.NONE
+        _("authentication"),
+        max_length=8,
+        choices=Authentication,
+        default=Authentication.NONE,
+        help_text=_("How the hub proves to the archive who it is."),
     )
-    username = models.CharField("user name", max_length=255, blank=True)
-    password = EncryptedTextField(blank=True)
-    bearer_token = EncryptedTextField(blank=True)
+    username = models.CharField(
+        _("user name"),
+        max_length=255,
+        blank=True,
+        help_text=_("The hub's own account at the archive."),
+    )
+    password = EncryptedTextField(
+        _("password"),
+        blank=True,
+        help_text=_("It is stored encrypted, and never shown again."),
+    )
+    bearer_token = EncryptedTextField(
+        _("bearer token"),
+        blank=True,
+        help_text=_(
+            "The hub sends it with every request. It is stored encrypted, and never "
+            "shown again."
+        ),
+    )
 
     token_url = models.CharField(
-        "token address",
+        _("token address"),
         max_length=500,
         blank=True,
         validators=[validate_base_url],
-        help_text="Of the token server, such as "
-        "https://login.example.org/realms/hospital/protocol/openid-connect/token.",
+        help_text=_(
+            "The address of the token server, such as "
+            "https://login.example.org/realms/hospital/protocol/openid-connect/token."
+        ),
     )
-    client_id = models.CharField("client ID", max_length=255, blank=True)
-    client_secret = EncryptedTextField("client secret", blank=True)
+    client_id = models.CharField(
+        _("client ID"),
+        max_length=255,
+        blank=True,
+        help_text=_("What the token server calls the hub."),
+    )
+    client_secret = EncryptedTextField(
+        _("client secret"),
+        blank=True,
+        help_text=_("It is stored encrypted, and never shown again."),
+    )
     token_scope = models.CharField(
-        "scope",
+        _("scope"),
         max_length=500,
         blank=True,
-        help_text="As the archive's vendor says; several with spaces between them.",
+        help_text=_(
+            "What the archive's vendor says. Several have spaces between them."
+        ),
     )
     token_audience = models.CharField(
-        "audience",
+        _("audience"),
         max_length=500,
         blank=True,
-        help_text="Only where the token server asks for one, as Auth0 does.",
+        help_text=_("Only some token servers ask for one, as Auth0 does."),
     )
     service_account_key = EncryptedTextField(
-        "service account key",
+        _("service account key"),
         blank=True,
-        help_text="The whole JSON file that Google made for the service account.",
+        help_text=_(
+            "The whole JSON file that Google made for the service account. It is "
+            "stored encrypted."
+        ),
     )
     aws_region = models.CharField(
-        "AWS region", max_length=40, blank=True, help_text="Such as us-east-1."
-    )
-    aws_access_key_id = models.CharField("access key ID", max_length=128, blank=True)
-    aws_secret_access_key = EncryptedTextField("secret access key", blank=True)
-    aws_session_token = EncryptedTextField(
-        "session token",
+        _("AWS region"),
+        max_length=40,
         blank=True,
-        help_text="Only with temporary keys, which stop working when it expires.",
+        help_text=_("The region of the data store, such as us-east-1."),
+    )
+    aws_access_key_id = models.CharField(
+        _("access key ID"),
+        max_length=128,
+        blank=True,
+        help_text=_("The access key of an AWS account that may read the data store."),
+    )
+    aws_secret_access_key = EncryptedTextField(
+        _("secret access key"),
+        blank=True,
+        help_text=_("It is stored encrypted, and never shown again."),
+    )
+    aws_session_token = EncryptedTextField(
+        _("session token"),
+        blank=True,
+        help_text=_("Only temporary keys have one. They stop working when it expires."),
     )
     custom_headers = EncryptedTextField(
-        "headers",
+        _("headers"),
         blank=True,
-        help_text="One in each line, as X-Api-Key: value. They go with every request.",
+        help_text=_(
+            "Write one in each line, as X-Api-Key: value. They go with every request."
+        ),
     )
     login_provider = models.CharField(
-        "identity provider",
+        _("identity provider"),
         max_length=64,
         blank=True,
-        help_text="The provider_id in VIEWERHUB_OIDC_PROVIDERS; blank if there is one "
-        "only.",
+        help_text=_(
+            "The provider_id in VIEWERHUB_OIDC_PROVIDERS. It may stay blank if there "
+            "is one only."
+        ),
     )
 
     class Meta:

@@ -6,6 +6,8 @@ from typing import Any, cast
 
 from django import forms
 from django.apps import apps
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from archives.authentication import (
     AUTHENTICATION_FIELDS,
@@ -30,8 +32,9 @@ __all__ = [
     "FOLDED_SECTIONS",
     "FORMS",
     "HTTP_SECTIONS",
-    "KIND_OF_SECTION",
+    "KINDS",
     "SECTIONS",
+    "TITLES",
     "ArchiveForm",
     "CheckboxSelectMultiple",
     "SecretInput",
@@ -57,8 +60,12 @@ class SecretTextarea(Textarea):  # type: ignore[misc]
         return None
 
 
-def _clear_box(what: str) -> forms.BooleanField:
-    return forms.BooleanField(required=False, label=f"Remove the stored {what}")
+def _clear_box(label: Any) -> forms.BooleanField:
+    return forms.BooleanField(
+        required=False,
+        label=label,
+        help_text=_("The hub forgets it when you save."),
+    )
 
 
 class ArchiveForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -70,20 +77,23 @@ class ArchiveForm(forms.ModelForm):  # type: ignore[type-arg]
     protocol = ""
     required: tuple[str, ...] = ()
 
-    clear_dimse_passcode = _clear_box("passcode")
-    clear_password = _clear_box("password")
-    clear_bearer_token = _clear_box("token")
-    clear_client_secret = _clear_box("client secret")
-    clear_service_account_key = _clear_box("service account key")
-    clear_aws_secret_access_key = _clear_box("secret access key")
-    clear_aws_session_token = _clear_box("session token")
-    clear_custom_headers = _clear_box("headers")
-    clear_client_key = _clear_box("private key")
+    clear_dimse_passcode = _clear_box(_("Remove the stored passcode"))
+    clear_password = _clear_box(_("Remove the stored password"))
+    clear_bearer_token = _clear_box(_("Remove the stored token"))
+    clear_client_secret = _clear_box(_("Remove the stored client secret"))
+    clear_service_account_key = _clear_box(_("Remove the stored service account key"))
+    clear_aws_secret_access_key = _clear_box(_("Remove the stored secret access key"))
+    clear_aws_session_token = _clear_box(_("Remove the stored session token"))
+    clear_custom_headers = _clear_box(_("Remove the stored headers"))
+    clear_client_key = _clear_box(_("Remove the stored private key"))
     identifiers = forms.MultipleChoiceField(
         choices=Identifier.choices,
         widget=CheckboxSelectMultiple,
-        help_text="What launches may name studies of this archive by. A launch by "
-        "another one is refused.",
+        label=_("identifiers"),
+        help_text=_(
+            "What launches may name studies of this archive by. A launch by another "
+            "one is refused."
+        ),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -123,9 +133,12 @@ class ArchiveForm(forms.ModelForm):  # type: ignore[type-arg]
     def _keep_blank(self, name: str) -> None:
         field = self.fields[name]
         lost = name in self._unreadable
-        state = "can't be read any more" if lost else "is stored"
-        keep = "Enter it again, or remove it." if lost else "Leave blank to keep it."
-        field.help_text = f"{field.help_text} A value {state}. {keep}".strip()
+        state = (
+            gettext("A value can't be read any more. Enter it again, or remove it.")
+            if lost
+            else gettext("A value is stored. Leave blank to keep it.")
+        )
+        field.help_text = f"{field.help_text} {state}".strip()
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
@@ -154,11 +167,11 @@ class ArchiveForm(forms.ModelForm):  # type: ignore[type-arg]
         if cleaned.get(f"clear_{name}"):
             if entered:
                 self.add_error(
-                    name, "Either enter a new value or remove the stored one."
+                    name, _("Either enter a new value or remove the stored one.")
                 )
             return ""
         if not entered and name in self._unreadable:
-            message = (
+            message = _(
                 "The stored value can't be read any more. Enter it again, or remove it."
             )
             self.add_error(name, message)
@@ -198,7 +211,7 @@ class DicomWebArchiveForm(ArchiveForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "maximum_associations" in self.fields:
-            self.fields["maximum_associations"].label = "Maximum connections"
+            self.fields["maximum_associations"].label = _("Maximum connections")
 
 
 FORMS: dict[str, type[ArchiveForm]] = {
@@ -210,16 +223,25 @@ _CERTIFICATES = ("ca_certificates", "client_certificate", "client_key")
 _ACCESS = ("groups", "identifiers", "images")
 _WADO = ("wado_parameters", "wado_needs_only_object")
 Sections = tuple[tuple[str, tuple[str, ...]], ...]
-# Shown for the kind of authentication that is chosen, by the style sheet.
-KIND_OF_SECTION = {
-    str(kind.label): kind.value for kind in Authentication if FIELDS_OF[kind.value]
+# The fields of each kind of authentication, shown for the one that is chosen by the
+# style sheet. Sections are named by their key here, and by their title on the page.
+KINDS = tuple(kind.value for kind in Authentication if FIELDS_OF[kind.value])
+_KINDS = tuple((kind, FIELDS_OF[kind]) for kind in KINDS)
+TITLES: dict[str, Any] = {
+    "general": _("General"),
+    "connection": _("Connection"),
+    "tls": _("TLS"),
+    "timeouts": _("Timeouts"),
+    "access": _("Access"),
+    "wado-uri": _("WADO-URI"),
+    "authentication": _("Authentication"),
+    **{kind: Authentication(kind).label for kind in KINDS},
 }
-_KINDS = tuple((title, FIELDS_OF[kind]) for title, kind in KIND_OF_SECTION.items())
 SECTIONS: dict[str, Sections] = {
     Archive.Protocol.DIMSE: (
-        ("General", _GENERAL),
+        ("general", _GENERAL),
         (
-            "Connection",
+            "connection",
             (
                 "host",
                 "port",
@@ -233,9 +255,9 @@ SECTIONS: dict[str, Sections] = {
                 "maximum_associations",
             ),
         ),
-        ("TLS", ("use_tls", *_CERTIFICATES, "check_hostname")),
+        ("tls", ("use_tls", *_CERTIFICATES, "check_hostname")),
         (
-            "Timeouts",
+            "timeouts",
             (
                 "connect_timeout",
                 "association_timeout",
@@ -243,15 +265,15 @@ SECTIONS: dict[str, Sections] = {
                 "total_timeout",
             ),
         ),
-        ("Access", _ACCESS),
-        ("WADO-URI", ("wado_uri_url", *_WADO)),
-        ("Authentication", ("authentication",)),
+        ("access", _ACCESS),
+        ("wado-uri", ("wado_uri_url", *_WADO)),
+        ("authentication", ("authentication",)),
         *_KINDS,
     ),
     Archive.Protocol.DICOMWEB: (
-        ("General", _GENERAL),
+        ("general", _GENERAL),
         (
-            "Connection",
+            "connection",
             (
                 "url",
                 "wado_uri_url",
@@ -259,13 +281,13 @@ SECTIONS: dict[str, Sections] = {
                 "maximum_associations",
             ),
         ),
-        ("Authentication", ("authentication",)),
+        ("authentication", ("authentication",)),
         *_KINDS,
-        ("TLS", (*_CERTIFICATES, "check_hostname")),
-        ("Timeouts", ("connect_timeout", "answer_timeout", "total_timeout")),
-        ("Access", (*_ACCESS, *_WADO)),
+        ("tls", (*_CERTIFICATES, "check_hostname")),
+        ("timeouts", ("connect_timeout", "answer_timeout", "total_timeout")),
+        ("access", (*_ACCESS, *_WADO)),
     ),
 }
 # Asked of a DIMSE archive only where it has a WADO-URI address.
-HTTP_SECTIONS = {"Authentication", *KIND_OF_SECTION}
-FOLDED_SECTIONS = {"TLS", "Timeouts"}
+HTTP_SECTIONS = {"authentication", *KINDS}
+FOLDED_SECTIONS = {"tls", "timeouts"}

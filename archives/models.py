@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from archives import presets
 from archives.authentication import (
@@ -76,11 +77,11 @@ SECRET_FIELDS = ("dimse_passcode", *AUTHENTICATION_SECRETS, "client_key")
 class Identifier(models.TextChoices):
     """Launch parameters that name what to open."""
 
-    PATIENT_ID = "patientID", "Patient ID"
-    STUDY_UID = "studyUID", "Study Instance UID"
-    ACCESSION_NUMBER = "accessionNumber", "Accession number"
-    SERIES_UID = "seriesUID", "Series Instance UID"
-    OBJECT_UID = "objectUID", "SOP Instance UID"
+    PATIENT_ID = "patientID", _("Patient ID")
+    STUDY_UID = "studyUID", _("Study Instance UID")
+    ACCESSION_NUMBER = "accessionNumber", _("Accession number")
+    SERIES_UID = "seriesUID", _("Series Instance UID")
+    OBJECT_UID = "objectUID", _("SOP Instance UID")
 
 
 def all_identifiers() -> list[str]:
@@ -91,7 +92,9 @@ def validate_identifiers(value: Any) -> None:
     known = Identifier.values
     is_list = isinstance(value, list) and bool(value)
     if not is_list or any(one not in known for one in value):
-        raise ValidationError(f"Choose at least one of {', '.join(known)}.")
+        raise ValidationError(
+            _("Choose at least one of %(names)s.") % {"names": ", ".join(known)}
+        )
 
 
 def outgoing_rules() -> OutgoingRules:
@@ -139,12 +142,14 @@ class ArchiveQuerySet(models.QuerySet["Archive"]):
         errors = {}
         if archive.slug in owners:
             other = owners[archive.slug].slug
-            errors["slug"] = f"This is a name of the archive {other} already."
+            errors["slug"] = _("This is a name of the archive %(other)s already.") % {
+                "other": other
+            }
         for name in archive.names[1:]:
             if name in owners:
-                errors["previous_names"] = (
-                    f"{name} is a name of the archive {owners[name].slug} already."
-                )
+                errors["previous_names"] = _(
+                    "%(name)s is a name of the archive %(other)s already."
+                ) % {"name": name, "other": owners[name].slug}
         return errors
 
 
@@ -152,220 +157,321 @@ class Archive(AuthenticationFields):
     """A DICOM archive that is searched, and whose images are opened."""
 
     class Protocol(models.TextChoices):
-        DIMSE = "dimse", "DIMSE (C-FIND, C-GET or C-MOVE)"
-        DICOMWEB = "dicomweb", "DICOMweb (QIDO-RS, WADO-RS)"
+        DIMSE = "dimse", _("DIMSE (C-FIND, C-GET or C-MOVE)")
+        DICOMWEB = "dicomweb", _("DICOMweb (QIDO-RS, WADO-RS)")
 
     class Retrieval(models.TextChoices):
-        C_GET = DimseRetrieval.C_GET.value, "C-GET"
-        C_MOVE = DimseRetrieval.C_MOVE.value, "C-MOVE, to the hub's storage service"
+        C_GET = DimseRetrieval.C_GET.value, _("C-GET")
+        C_MOVE = DimseRetrieval.C_MOVE.value, _("C-MOVE, to the hub's storage service")
 
     class Root(models.TextChoices):
-        STUDY = QueryRetrieveRoot.STUDY.value, "Study Root"
-        PATIENT = QueryRetrieveRoot.PATIENT.value, "Patient Root"
+        STUDY = QueryRetrieveRoot.STUDY.value, _("Study Root")
+        PATIENT = QueryRetrieveRoot.PATIENT.value, _("Patient Root")
 
     Authentication = Authentication
 
     class Images(models.TextChoices):
-        GATEWAY = "gateway", "Through the hub (recommended)"
-        DIRECT = "direct", "Straight from the archive"
+        GATEWAY = "gateway", _("Through the hub (recommended)")
+        DIRECT = "direct", _("Straight from the archive")
 
     class CharacterSet(models.TextChoices):
-        UTF8 = "ISO_IR 192", "Unicode, UTF-8 (ISO_IR 192)"
-        LATIN1 = "ISO_IR 100", "Western Europe, Latin 1 (ISO_IR 100)"
-        LATIN2 = "ISO_IR 101", "Central Europe, Latin 2 (ISO_IR 101)"
-        LATIN3 = "ISO_IR 109", "South Europe, Latin 3 (ISO_IR 109)"
-        LATIN4 = "ISO_IR 110", "North Europe, Latin 4 (ISO_IR 110)"
-        LATIN5 = "ISO_IR 148", "Turkish, Latin 5 (ISO_IR 148)"
-        CYRILLIC = "ISO_IR 144", "Cyrillic (ISO_IR 144)"
-        GREEK = "ISO_IR 126", "Greek (ISO_IR 126)"
-        HEBREW = "ISO_IR 138", "Hebrew (ISO_IR 138)"
-        ARABIC = "ISO_IR 127", "Arabic (ISO_IR 127)"
-        THAI = "ISO_IR 166", "Thai (ISO_IR 166)"
-        JAPANESE = "ISO 2022 IR 87", "Japanese, Kanji (ISO 2022 IR 87)"
-        KOREAN = "ISO 2022 IR 149", "Korean (ISO 2022 IR 149)"
-        CHINESE = "GB18030", "Chinese (GB18030)"
-        ASCII = "ISO_IR 6", "Default repertoire, ASCII only"
+        UTF8 = "ISO_IR 192", _("Unicode, UTF-8 (ISO_IR 192)")
+        LATIN1 = "ISO_IR 100", _("Western Europe, Latin 1 (ISO_IR 100)")
+        LATIN2 = "ISO_IR 101", _("Central Europe, Latin 2 (ISO_IR 101)")
+        LATIN3 = "ISO_IR 109", _("South Europe, Latin 3 (ISO_IR 109)")
+        LATIN4 = "ISO_IR 110", _("North Europe, Latin 4 (ISO_IR 110)")
+        LATIN5 = "ISO_IR 148", _("Turkish, Latin 5 (ISO_IR 148)")
+        CYRILLIC = "ISO_IR 144", _("Cyrillic (ISO_IR 144)")
+        GREEK = "ISO_IR 126", _("Greek (ISO_IR 126)")
+        HEBREW = "ISO_IR 138", _("Hebrew (ISO_IR 138)")
+        ARABIC = "ISO_IR 127", _("Arabic (ISO_IR 127)")
+        THAI = "ISO_IR 166", _("Thai (ISO_IR 166)")
+        JAPANESE = "ISO 2022 IR 87", _("Japanese, Kanji (ISO 2022 IR 87)")
+        KOREAN = "ISO 2022 IR 149", _("Korean (ISO 2022 IR 149)")
+        CHINESE = "GB18030", _("Chinese (GB18030)")
+        ASCII = "ISO_IR 6", _("Default repertoire, ASCII only")
 
     name = models.CharField(
+        _("name"),
         max_length=64,
         unique=True,
-        help_text="What users see in the search page and in messages.",
+        help_text=_("What users see in the search page and in messages."),
     )
     slug = models.SlugField(
+        _("short name"),
         max_length=40,
         unique=True,
-        help_text="Short name in addresses, such as archive=main. Changing it breaks links.",
+        help_text=_(
+            "The short name in addresses, such as archive=main. Changing it breaks links."
+        ),
     )
     previous_names = models.CharField(
+        _("previous names"),
         max_length=500,
         blank=True,
-        help_text="Other names that archive=… may use, separated by commas: those of "
-        "archives that moved here, say.",
+        help_text=_(
+            "Other names that archive=… may use, separated by commas, such as those "
+            "of archives that moved here."
+        ),
     )
-    protocol = models.CharField(max_length=8, choices=Protocol)
+    protocol = models.CharField(
+        _("protocol"),
+        max_length=8,
+        choices=Protocol,
+        help_text=_("How the hub speaks to the archive."),
+    )
     preset = models.CharField(
-        "product",
+        _("product"),
         max_length=24,
         choices=presets.choices,
         blank=True,
         default="",
-        help_text="What the archive runs: the hub then knows its limits and habits.",
+        help_text=_("What the archive runs: the hub then knows its limits and habits."),
     )
     identifiers = models.JSONField(
-        "identifiers",
+        _("identifiers"),
         default=all_identifiers,
         validators=[validate_identifiers],
-        help_text="What launches may name studies of this archive by.",
+        help_text=_("What launches may name studies of this archive by."),
     )
-    is_enabled = models.BooleanField("enabled", default=True)
+    is_enabled = models.BooleanField(
+        _("enabled"),
+        default=True,
+        help_text=_(
+            "An archive that is not enabled is neither searched nor opened, and "
+            "keeps its settings."
+        ),
+    )
     position = models.PositiveSmallIntegerField(
-        "order", default=0, help_text="Archives with lower numbers come first."
+        _("order"), default=0, help_text=_("Archives with lower numbers come first.")
     )
     groups = models.ManyToManyField(
         Group,
         blank=True,
-        help_text="Who may search and open this archive. Nobody chosen means everybody "
-        "who may log in, and launches from trusted networks.",
+        help_text=_(
+            "Who may search and open this archive. Nobody chosen means everybody "
+            "who may log in, and launches from trusted networks."
+        ),
+        verbose_name=_("groups"),
     )
     # Whether groups were chosen; stays true when they are deleted.
     is_restricted = models.BooleanField(default=False, editable=False)
     images = models.CharField(
+        _("images"),
         max_length=7,
         choices=Images,
         default=Images.GATEWAY,
-        help_text="Through the hub, viewers need no password for the archive and only "
-        "get the images of their launch. Straight from the archive needs an archive that "
-        "asks for no password.",
+        help_text=_(
+            "Through the hub, viewers need no password for the archive and only "
+            "get the images of their launch. Straight from the archive needs an "
+            "archive that "
+            "asks for no password."
+        ),
     )
 
-    host = models.CharField(max_length=253, blank=True, validators=[validate_host])
+    host = models.CharField(
+        _("host"),
+        max_length=253,
+        blank=True,
+        validators=[validate_host],
+        help_text=_("The host name or IP address of the archive, without the port."),
+    )
     port = models.PositiveIntegerField(
+        _("port"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(65535)],
-        help_text="Usually 104, 11112 or 4242; 2762 with TLS.",
+        help_text=_("The port is usually 104, 11112 or 4242, and 2762 with TLS."),
     )
     called_ae_title = models.CharField(
-        "called AE title",
+        _("called AE title"),
         max_length=16,
         blank=True,
         validators=[validate_ae_title],
-        help_text="The archive's own AE title.",
+        help_text=_("This is the archive's own AE title."),
     )
     calling_ae_title = models.CharField(
-        "calling AE title",
+        _("calling AE title"),
         max_length=16,
         blank=True,
         default="VIEWERHUB",
         validators=[validate_ae_title],
-        help_text="The AE title the hub calls itself. Archives often must know it.",
+        help_text=_(
+            "This is the AE title the hub calls itself. Archives often must know it."
+        ),
     )
     root = models.CharField(
-        "query/retrieve root", max_length=7, choices=Root, default=Root.STUDY
+        _("query/retrieve root"),
+        max_length=7,
+        choices=Root,
+        default=Root.STUDY,
+        help_text=_(
+            "Study Root suits almost every archive. Patient Root is for those that "
+            "know nothing else."
+        ),
     )
     retrieval = models.CharField(
-        "how images are fetched",
+        _("how images are fetched"),
         max_length=6,
         choices=Retrieval,
         default=Retrieval.C_GET,
-        help_text="C-MOVE is for archives without C-GET: they must know the AE title, "
-        "address and port of the hub's storage service (manage.py storage_scp).",
+        help_text=_(
+            "C-MOVE is for archives without C-GET: they must know the AE title, "
+            "address and port of the hub's storage service (manage.py storage_scp)."
+        ),
     )
     specific_character_set = models.CharField(
+        _("specific character set"),
         max_length=16,
         choices=CharacterSet,
         default=CharacterSet.UTF8,
-        help_text="The character set the hub writes its questions in.",
+        help_text=_("The character set the hub writes its questions in."),
     )
     dimse_username = models.CharField(
-        "user name",
+        _("user name"),
         max_length=64,
         blank=True,
-        help_text="Only for archives that ask for a user identity in the association.",
+        help_text=_(
+            "Only archives that ask for a user identity in the association need one."
+        ),
     )
-    dimse_passcode = EncryptedTextField("passcode", blank=True)
+    dimse_passcode = EncryptedTextField(
+        _("passcode"),
+        blank=True,
+        help_text=_("It is sent with the user name, and is stored encrypted."),
+    )
     maximum_associations = models.PositiveSmallIntegerField(
+        _("maximum associations"),
         default=4,
         validators=[MinValueValidator(1), MaxValueValidator(64)],
-        help_text="How many associations or connections each process of the hub opens "
-        "to the archive at once.",
+        help_text=_(
+            "How many associations or connections each process of the hub opens "
+            "to the archive at once."
+        ),
     )
 
     url = models.CharField(
-        "QIDO-RS and WADO-RS address",
+        _("QIDO-RS and WADO-RS address"),
         max_length=500,
         blank=True,
         validators=[validate_base_url],
-        help_text="The part before /studies, such as https://pacs.example.org/dicom-web.",
+        help_text=_(
+            "Enter the part before /studies, such as https://pacs.example.org/dicom-web."
+        ),
     )
     wado_uri_url = models.CharField(
-        "WADO-URI address",
+        _("WADO-URI address"),
         max_length=500,
         blank=True,
         validators=[validate_base_url],
-        help_text="Only for archives without WADO-RS or C-GET, or for images straight from the "
-        "archive, such as https://pacs.example.org/wado. The settings of TLS are for it, "
-        "too.",
+        help_text=_(
+            "Only archives without WADO-RS or C-GET need it, or those whose images "
+            "come straight from the archive, such as https://pacs.example.org/wado. "
+            "The settings of TLS are for it, too."
+        ),
     )
     wado_parameters = models.CharField(
-        "WADO-URI parameters",
+        _("WADO-URI parameters"),
         max_length=300,
         blank=True,
-        help_text="More of them, added to each image's address where images come straight from the "
-        "archive, such as &anonymize=yes.",
+        help_text=_(
+            "What is added to each image's address where images come straight from "
+            "the archive, such as &anonymize=yes."
+        ),
     )
     wado_needs_only_object = models.BooleanField(
-        "WADO-URI by SOP Instance UID alone",
+        _("WADO-URI by SOP Instance UID alone"),
         default=False,
-        help_text="The archive finds images without their Study and Series Instance UID.",
+        help_text=_(
+            "The archive finds images without their Study and Series Instance UID."
+        ),
     )
     page_size = models.PositiveIntegerField(
+        _("page size"),
         default=1000,
         validators=[MinValueValidator(1), MaxValueValidator(50000)],
-        help_text="How many matches are asked for at a time.",
+        help_text=_("How many matches are asked for at a time."),
     )
 
-    use_tls = models.BooleanField("TLS", default=False)
+    use_tls = models.BooleanField(
+        _("TLS"),
+        default=False,
+        help_text=_(
+            "The connection is encrypted, and the archive has to show a certificate."
+        ),
+    )
     ca_certificates = models.TextField(
-        "CA certificates",
+        _("CA certificates"),
         blank=True,
-        help_text="PEM. Empty means the certificates the hub's system trusts.",
+        help_text=_(
+            "Certificates in PEM of who may sign the archive's. Empty means those "
+            "that the hub's system trusts."
+        ),
     )
     client_certificate = models.TextField(
-        blank=True, help_text="PEM, with its chain, for archives that ask for one."
+        _("client certificate"),
+        blank=True,
+        help_text=_(
+            "A certificate in PEM, with its chain, for archives that ask for one."
+        ),
     )
-    client_key = EncryptedTextField("client private key", blank=True)
+    client_key = EncryptedTextField(
+        _("client private key"),
+        blank=True,
+        help_text=_(
+            "The private key of that certificate in PEM, without a password. It is "
+            "stored encrypted."
+        ),
+    )
     check_hostname = models.BooleanField(
+        _("check hostname"),
         default=True,
-        help_text="The archive's certificate must be made for its host name.",
+        help_text=_("The archive's certificate must be made for its host name."),
     )
 
     connect_timeout = models.FloatField(
+        _("connect timeout"),
         default=5,
         validators=[MinValueValidator(0.1), MaxValueValidator(60)],
-        help_text="Seconds until the archive accepts the connection.",
+        help_text=_("How many seconds the archive has to accept the connection."),
     )
     association_timeout = models.FloatField(
+        _("association timeout"),
         default=5,
         validators=[MinValueValidator(0.1), MaxValueValidator(60)],
-        help_text="Seconds until the archive answers the association request.",
+        help_text=_(
+            "How many seconds the archive has to answer the association request."
+        ),
     )
     answer_timeout = models.FloatField(
+        _("answer timeout"),
         default=10,
         validators=[MinValueValidator(0.1), MaxValueValidator(120)],
-        help_text="Seconds until the first answer, and between two answers.",
+        help_text=_(
+            "How many seconds the archive has for the first answer, and between two "
+            "answers."
+        ),
     )
     total_timeout = models.FloatField(
+        _("total timeout"),
         default=100,
         validators=[MinValueValidator(1), MaxValueValidator(600)],
-        help_text="Seconds for everything one search or one launch asks.",
+        help_text=_(
+            "How many seconds everything may take that one search or one launch asks."
+        ),
     )
 
-    last_success = models.DateTimeField(null=True, blank=True, editable=False)
-    last_error = models.DateTimeField(null=True, blank=True, editable=False)
-    last_message = models.CharField(max_length=500, blank=True, editable=False)
+    last_success = models.DateTimeField(
+        _("last success"), null=True, blank=True, editable=False
+    )
+    last_error = models.DateTimeField(
+        _("last error"), null=True, blank=True, editable=False
+    )
+    last_message = models.CharField(
+        _("last message"), max_length=500, blank=True, editable=False
+    )
     last_milliseconds = models.PositiveIntegerField(
-        null=True, blank=True, editable=False
+        _("latency in milliseconds"), null=True, blank=True, editable=False
     )
     # The steps of the last "Verify connection" as plain values, and when it was.
     last_verification = models.JSONField(default=dict, blank=True, editable=False)
@@ -374,6 +480,8 @@ class Archive(AuthenticationFields):
 
     class Meta:
         ordering = ["position", "name"]
+        verbose_name = _("archive")
+        verbose_name_plural = _("archives")
 
     def __str__(self) -> str:
         return self.name

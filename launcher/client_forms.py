@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from django import forms
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from archives.fields import SecretUnreadableError
 from archives.forms import SecretInput
@@ -22,20 +24,25 @@ class ApiClientForm(forms.ModelForm):  # type: ignore[type-arg]
     scopes = forms.MultipleChoiceField(
         choices=ApiClient.Scope,
         widget=CheckboxSelectMultiple,
-        help_text="What the client's key may be used for. Signed links need the first.",
+        label=_("scopes"),
+        help_text=_(
+            "What the client's key may be used for. Signed links need the first."
+        ),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "slug" in self.fields:
             self.fields["slug"].required = False
-            self.fields[
-                "slug"
-            ].help_text = "For client=… in links. Left blank, it is made from the name."
+            self.fields["slug"].help_text = _(
+                "The short name in signed links, as client=ris. Left blank, it is made "
+                "from the name."
+            )
         for name in SECRETS:
             self.initial.pop(name, None)
             if name in self.fields and self.instance.__dict__.get(name):
-                self.fields[name].help_text += " A value is stored: blank keeps it."
+                kept = gettext("A value is stored. Leave blank to keep it.")
+                self.fields[name].help_text = f"{self.fields[name].help_text} {kept}"
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
@@ -67,12 +74,3 @@ class ApiClientForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         widgets = {name: SecretInput() for name in SECRETS}
-        labels = {
-            "encryption_key": "key or password",
-            "encryption_salt": "salt",
-        }
-        help_texts = {
-            "encryption_key": "As encrypt.key of weasis-pacs-connector, or the password "
-            "of ViewerHub.",
-            "encryption_salt": "Hexadecimal; only for ViewerHub.",
-        }

@@ -7,6 +7,8 @@ from typing import Any
 from django import forms
 from django.apps import apps
 from django.conf import settings
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from archives.models import Archive, ArchiveQuerySet, Identifier
 from launcher.criteria import CriteriaError, parse
@@ -40,9 +42,11 @@ class LaunchTemplateForm(forms.ModelForm):  # type: ignore[type-arg]
 
     becomes_default = forms.BooleanField(
         required=False,
-        label="Make this the default",
-        help_text="Launches that name no template, and that no viewer rule is for, use "
-        "the default. There is one only.",
+        label=_("Make this the default"),
+        help_text=_(
+            "Launches that name no template, and that no viewer rule is for, use "
+            "the default. There is one only."
+        ),
     )
 
 
@@ -71,48 +75,52 @@ class LaunchPreviewForm(forms.Form):
     VERSIONS = ("4.7.2", "4.7.0", "4.6.6", "4.5.0")
 
     text = forms.CharField(
-        label="Launch URL or identifier",
+        label=_("Launch URL or identifier"),
         max_length=8000,
         widget=TextInput({"autocomplete": "off", "spellcheck": "false"}),
-        help_text="A launch URL, its part after the question mark, or only a UID, an "
-        "accession number or a Patient ID.",
+        help_text=_(
+            "A launch URL, its part after the question mark, or only a UID, an "
+            "accession number or a Patient ID."
+        ),
     )
     kind = forms.ChoiceField(
-        label="If it is only an identifier",
+        label=_("If it is only an identifier"),
         required=False,
-        choices=[("", "Recognise it"), *Identifier.choices],
+        choices=[("", _("Recognise it")), *Identifier.choices],
         widget=Select,
-        help_text="A UID is taken for that of a study, all else for a Patient ID.",
+        help_text=_("A UID is taken for that of a study, all else for a Patient ID."),
     )
     archive = forms.ModelChoiceField(
         Archive.objects.none(),
+        label=_("Archive"),
         required=False,
-        empty_label="As the launch says",
+        empty_label=_("As the launch says"),
         to_field_name="slug",
         widget=Select,
     )
     template = forms.ModelChoiceField(
         LaunchTemplate.objects.all(),
+        label=_("Template"),
         required=False,
-        empty_label="As the launch or a rule says",
+        empty_label=_("As the launch or a rule says"),
         to_field_name="slug",
         widget=Select,
     )
     version = forms.ChoiceField(
-        label="Version of Weasis",
+        label=_("Version of Weasis"),
         required=False,
         choices=[
             *((version, f"Weasis {version}") for version in VERSIONS),
-            ("", "Not known"),
+            ("", _("Not known")),
         ],
         initial=VERSIONS[0],
         widget=Select,
     )
     address = forms.GenericIPAddressField(
-        label="Caller's address",
+        label=_("Caller's address"),
         required=False,
         widget=TextInput,
-        help_text="For viewer rules with networks. Empty means your own.",
+        help_text=_("For viewer rules with networks. Empty means your own."),
     )
 
     def __init__(
@@ -129,50 +137,53 @@ class LaunchPreviewForm(forms.Form):
         return major, minor, patch
 
 
-LIFETIMES = ((300, "5 minutes"), (60, "1 minute"), (3600, "1 hour"))
+LIFETIMES = ((300, _("5 minutes")), (60, _("1 minute")), (3600, _("1 hour")))
 
 
-def lifetimes() -> list[tuple[int, str]]:
+def lifetimes() -> list[tuple[int, Any]]:
     """What may be chosen, the default first: the hub refuses links that hold longer."""
     maximum = settings.VIEWERHUB_SIGNED_LINK_LIFETIME
     shorter = [(seconds, name) for seconds, name in LIFETIMES if seconds <= maximum]
-    return shorter or [(maximum, f"{maximum} seconds")]
+    return shorter or [(maximum, gettext("%(count)s seconds") % {"count": maximum})]
 
 
 class UrlBuilderForm(forms.Form):
     """What links are to open, and how."""
 
-    kind = forms.ChoiceField(label="Identifier", choices=Identifier, widget=Select)
+    kind = forms.ChoiceField(label=_("Identifier"), choices=Identifier, widget=Select)
     value = forms.CharField(
+        label=_("Value"),
         max_length=2000,
         widget=TextInput({"autocomplete": "off", "spellcheck": "false"}),
-        help_text="Put commas between several.",
+        help_text=_("Put commas between several."),
     )
     archives = forms.ModelMultipleChoiceField(
         Archive.objects.none(),
+        label=_("Archives"),
         required=False,
         to_field_name="slug",
         widget=CheckboxSelectMultiple,
-        help_text="Nothing chosen means those of the template, or all.",
+        help_text=_("Nothing chosen means those of the template, or all."),
     )
     template = forms.ModelChoiceField(
         LaunchTemplate.objects.all(),
+        label=_("Template"),
         required=False,
-        empty_label="As viewer rules say",
+        empty_label=_("As viewer rules say"),
         to_field_name="slug",
         widget=Select,
     )
     client = forms.ModelChoiceField(
         ApiClient.objects.none(),
         required=False,
-        label="Signed by",
-        empty_label="Nobody",
+        label=_("Signed by"),
+        empty_label=_("Nobody"),
         to_field_name="slug",
         widget=Select,
-        help_text="API clients that have a signing secret.",
+        help_text=_("API clients that have a signing secret."),
     )
     lifetime = forms.TypedChoiceField(
-        label="Signature holds",
+        label=_("Signature holds"),
         coerce=int,
         required=False,
         widget=Select,
@@ -181,11 +192,13 @@ class UrlBuilderForm(forms.Form):
     tester = forms.ModelChoiceField(
         ApiClient.objects.none(),
         required=False,
-        label="Test calls as",
-        empty_label="Nobody",
+        label=_("Test calls as"),
+        empty_label=_("Nobody"),
         to_field_name="slug",
         widget=Select,
-        help_text="The API client whose key the calls would have. A test stores nothing.",
+        help_text=_(
+            "The API client whose key the calls would have. A test stores nothing."
+        ),
     )
 
     def __init__(
@@ -220,11 +233,11 @@ class UrlBuilderForm(forms.Form):
             except CriteriaError as error:
                 self.add_error("value", [problem.message for problem in error.problems])
         if self.tested and "tester" in self.fields and not data.get("tester"):
-            self.add_error("tester", "Choose the API client that calls.")
+            self.add_error("tester", _("Choose the API client that calls."))
         if self.tested and (client := data.get("tester")):
             mine = set(self.fields["archives"].queryset)  # type: ignore[attr-defined]
             if not mine.issuperset(client.usable_archives()):
-                message = "This client may use archives that you may not."
+                message = _("This client may use archives that you may not.")
                 self.add_error("tester", message)
         return data
 

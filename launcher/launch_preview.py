@@ -230,7 +230,7 @@ def _rows(
             AnswerRow(
                 archive=archive.name,
                 state=answer.state,
-                label=ArchiveOutcome.State(answer.state).label,
+                label=str(ArchiveOutcome.State(answer.state).label),
                 message=answer.message,
                 studies=studies,
                 series=series,

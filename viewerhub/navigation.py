@@ -8,6 +8,8 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse_lazy
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 
 def _may_view(name: str, request: HttpRequest) -> bool:
@@ -18,14 +20,16 @@ def _may_view(name: str, request: HttpRequest) -> bool:
     )
 
 
-def _section(title: str, entries: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
+def _section(
+    title: Promise, entries: Iterable[tuple[Promise, str, str]]
+) -> dict[str, Any]:
     items = [
         _item(label, icon, f"{name}_changelist", name) for label, icon, name in entries
     ]
     return {"title": title, "items": items}
 
 
-def _item(label: str, icon: str, view: str, name: str) -> dict[str, Any]:
+def _item(label: Promise, icon: str, view: str, name: str) -> dict[str, Any]:
     """An entry for those who may view the model ``name``."""
     return {
         "title": label,
@@ -37,27 +41,27 @@ def _item(label: str, icon: str, view: str, name: str) -> dict[str, Any]:
 
 SIDEBAR = [
     _section(
-        "Imaging",
+        _("Imaging"),
         [
-            ("Archives", "storage", "archives_archive"),
-            ("Launch templates", "tune", "launcher_launchtemplate"),
-            ("Viewers", "view_in_ar", "launcher_viewer"),
-            ("Viewer rules", "alt_route", "launcher_viewerrule"),
-            ("Launches", "open_in_new", "launcher_launch"),
-            ("API clients", "key", "launcher_apiclient"),
+            (_("Archives"), "storage", "archives_archive"),
+            (_("Launch templates"), "tune", "launcher_launchtemplate"),
+            (_("Viewers"), "view_in_ar", "launcher_viewer"),
+            (_("Viewer rules"), "alt_route", "launcher_viewerrule"),
+            (_("Launches"), "open_in_new", "launcher_launch"),
+            (_("API clients"), "key", "launcher_apiclient"),
         ],
     ),
     {
-        "title": "Tools",
+        "title": _("Tools"),
         "items": [
             _item(
-                "Preview a launch",
+                _("Preview a launch"),
                 "preview",
                 "launcher_launch_preview",
                 "launcher_launchtemplate",
             ),
             _item(
-                "URL builder",
+                _("URL builder"),
                 "add_link",
                 "launcher_url_builder",
                 "launcher_launchtemplate",
@@ -65,10 +69,10 @@ SIDEBAR = [
         ],
     },
     _section(
-        "People",
+        _("People"),
         [
-            ("Users", "person", "auth_user"),
-            ("Groups", "group", "auth_group"),
+            (_("Users"), "person", "auth_user"),
+            (_("Groups"), "group", "auth_group"),
         ],
     ),
 ]

@@ -13,6 +13,8 @@ from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from archives.restrictions import set_restricted
 from launcher.admin.base import BaseAdmin
@@ -36,13 +38,13 @@ class ApiClientAdmin(BaseAdmin):
     search_fields = ["name", "slug", "key_prefix"]
     readonly_fields = ["scope_names", "prefix", "signing", "created", "last_used"]
 
-    @admin.display(description="state")
+    @admin.display(description=_("state"))
     def state(self, client: ApiClient) -> SafeString:
-        kind, icon, word = "ok", "✓", "Active"
+        kind, icon, word = "ok", "✓", gettext("Active")
         if not client.is_enabled:
-            kind, icon, word = "none", "–", "Disabled"
+            kind, icon, word = "none", "–", gettext("Disabled")
         elif client.expires and client.expires <= timezone.now():
-            kind, icon, word = "bad", "✗", "Expired"
+            kind, icon, word = "bad", "✗", gettext("Expired")
         return format_html(
             '<span class="vh-state vh-{}"><span aria-hidden="true">{}</span> {}</span>',
             kind,
@@ -50,41 +52,47 @@ class ApiClientAdmin(BaseAdmin):
             word,
         )
 
-    @admin.display(description="scopes")
+    @admin.display(description=_("scopes"))
     def scope_names(self, client: ApiClient) -> str:
         return ", ".join(client.scopes)
 
-    @admin.display(description="archives")
+    @admin.display(description=_("archives"))
     def archive_names(self, client: ApiClient) -> str:
         names = ", ".join(archive.name for archive in client.archives.all())
-        return (names or "none") if client.is_restricted else "all"
+        if not client.is_restricted:
+            return gettext("all")
+        return names or gettext("none")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiClient]:
         queryset: QuerySet[ApiClient] = super().get_queryset(request)
         return queryset.prefetch_related("archives")
 
-    @admin.display(description="key begins with")
+    @admin.display(description=_("key begins with"))
     def prefix(self, client: ApiClient) -> str:
         return f"{client.key_prefix}…" if client.key_prefix else ""
 
-    @admin.display(description="signed links")
+    @admin.display(description=_("signed links"))
     def signing(self, client: ApiClient) -> str:
-        return "It has a secret" if client.signs_links else "It has no secret"
+        return (
+            gettext("It has a secret")
+            if client.signs_links
+            else gettext("It has no secret")
+        )
 
     def get_fieldsets(self, request: HttpRequest, obj: ApiClient | None = None) -> Any:
         may_write = obj is None or self.has_change_permission(request, obj)
         rights = ["scopes" if may_write else "scope_names", "archives"]
         fieldsets: list[Any] = [
-            ("General", {"fields": ["name", "slug", "is_enabled", "expires"]}),
-            ("Rights", {"fields": rights}),
+            (_("General"), {"fields": ["name", "slug", "is_enabled", "expires"]}),
+            (_("Rights"), {"fields": rights}),
         ]
         links = ["date_meaning", "encryption"]
         if may_write:  # what a reader of the page would see is the stored token
             links += ["encryption_key", "encryption_salt"]
         if obj:
             key = ["prefix", "signing", "created", "last_used"]
-            fieldsets.append(("Key", {"fields": key}))
-        fieldsets.append(("Its links", {"fields": links}))
+            fieldsets.append((_("Key"), {"fields": key}))
+        fieldsets.append((_("Its links"), {"fields": links}))
         return fieldsets
 
     # The key
@@ -108,7 +116,9 @@ class ApiClientAdmin(BaseAdmin):
         client = form.instance
         set_restricted(client, bool(form.cleaned_data["archives"]))
         if was_restricted and not client.is_restricted:
-            text = f"{client.name} may use every archive now: none is chosen."
+            text = gettext("%(client)s may use every archive now: none is chosen.") % {
+                "client": client.name
+            }
             self.message_user(request, text, messages.WARNING)
 
     def response_add(
@@ -156,13 +166,17 @@ class ApiClientAdmin(BaseAdmin):
         *,
         is_signing_secret: bool = False,
     ) -> HttpResponse:
-        what = "Secret" if is_signing_secret else "Key"
+        title = (
+            gettext("Secret of %(client)s")
+            if is_signing_secret
+            else gettext("Key of %(client)s")
+        )
         return TemplateResponse(
             request,
             "admin/launcher/apiclient/key.html",
             {
                 **self.admin_site.each_context(request),
-                "title": f"{what} of {client.name}",
+                "title": title % {"client": client.name},
                 "opts": self.opts,
                 "media": self.media,
                 "client": client,

@@ -11,6 +11,8 @@ from django.template.loader import render_to_string
 from django.urls import URLPattern, reverse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from launcher import cached_images
 from launcher.admin.base import BaseAdmin
@@ -27,7 +29,7 @@ _KINDS = {
 
 
 class OutcomeFilter(admin.SimpleListFilter):
-    title = "archive outcome"
+    title = _("archive outcome")
     parameter_name = "outcome"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
@@ -65,17 +67,17 @@ class LaunchAdmin(BaseAdmin):
     ]
     date_hierarchy = "created"
     search_fields = ["=id", "user__username", "api_client__name"]
-    search_help_text = "Launch identifier, user or API client"
+    search_help_text = _("Launch identifier, user or API client")
     list_select_related = ["user", "api_client", "build"]
     list_per_page = 50
     actions = ["revoke"]
     fieldsets = [
         (
-            "Launch",
+            _("Launch"),
             {"fields": ["id", "created", "who", "origin", "template", "state"]},
         ),
-        ("Viewer", {"fields": ["fetched", "viewer", "expires"]}),
-        ("Archives", {"fields": ["duration", "outcomes"]}),
+        (_("Viewer"), {"fields": ["fetched", "viewer", "expires"]}),
+        (_("Archives"), {"fields": ["duration", "outcomes"]}),
     ]
     readonly_fields = ["who", "duration", "outcomes"]
 
@@ -106,11 +108,11 @@ class LaunchAdmin(BaseAdmin):
 
     # Columns
 
-    @admin.display(description="user or client", ordering="user__username")
+    @admin.display(description=_("user or client"), ordering="user__username")
     def who(self, launch: Launch) -> str:
-        return str(launch.user or launch.api_client or "Trusted network")
+        return str(launch.user or launch.api_client or gettext("Trusted network"))
 
-    @admin.display(description="archives")
+    @admin.display(description=_("archives"))
     def archives(self, launch: Launch) -> SafeString:
         return format_html_join(
             " · ",
@@ -128,18 +130,18 @@ class LaunchAdmin(BaseAdmin):
             ),
         )
 
-    @admin.display(description="images")
+    @admin.display(description=_("images"))
     def total(self, launch: Launch) -> int:
         return sum(outcome.instances for outcome in launch.build.outcomes.all())
 
-    @admin.display(description="duration")
+    @admin.display(description=_("duration"))
     def duration(self, launch: Launch) -> str | None:
         started, finished = launch.build.started, launch.build.finished
         if not (started and finished):
             return None
         return f"{(finished - started).total_seconds():.1f} s"
 
-    @admin.display(description="outcomes")
+    @admin.display(description=_("outcomes"))
     def outcomes(self, launch: Launch) -> SafeString:
         rows = [
             (outcome, *_KINDS[ArchiveOutcome.State(outcome.state)])
@@ -152,14 +154,20 @@ class LaunchAdmin(BaseAdmin):
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("launcher.change_launch")
 
-    @admin.action(description="Revoke", permissions=["revoke"])
+    @admin.action(description=_("Revoke"), permissions=["revoke"])
     def revoke(self, request: HttpRequest, launches: QuerySet[Launch]) -> None:
         count = 0
         for launch in launches.open():  # type: ignore[attr-defined]
             self._revoke(request, launch)
             count += 1
         self.message_user(
-            request, f"Revoked {count} launches. Their images can't be opened any more."
+            request,
+            ngettext(
+                "Revoked %(count)s launch. Its images can't be opened any more.",
+                "Revoked %(count)s launches. Their images can't be opened any more.",
+                count,
+            )
+            % {"count": count},
         )
 
     def _revoke(self, request: HttpRequest, launch: Launch) -> None:
@@ -177,11 +185,12 @@ class LaunchAdmin(BaseAdmin):
         if launch.is_open():
             self._revoke(request, launch)
             self.message_user(
-                request, "Revoked. The images of this launch can't be opened any more."
+                request,
+                gettext("Revoked. The images of this launch can't be opened any more."),
             )
         else:
             self.message_user(
-                request, "This launch had ended already.", messages.WARNING
+                request, gettext("This launch had ended already."), messages.WARNING
             )
         return HttpResponseRedirect(
             reverse("admin:launcher_launch_change", args=[launch.pk])

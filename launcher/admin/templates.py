@@ -9,6 +9,8 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from archives.models import Archive
 from launcher.admin.tools import LaunchTools
@@ -36,18 +38,18 @@ class LaunchTemplateAdmin(LaunchTools):
     prepopulated_fields = {"slug": ["name"]}
     readonly_fields = ["is_default"]
 
-    @admin.display(description="viewer", ordering="viewer__name")
+    @admin.display(description=_("viewer"), ordering="viewer__name")
     def viewer_name(self, template: LaunchTemplate) -> str:
         return str(template.viewer or "Weasis")
 
-    @admin.display(description="mode", ordering="mode")
+    @admin.display(description=_("mode"), ordering="mode")
     def mode_name(self, template: LaunchTemplate) -> str:
         name = template.get_mode_display().partition(":")[0].partition(",")[0]
         return "" if template.viewer else name
 
-    @admin.display(description="archives", empty_value="All")
-    def archive_names(self, template: LaunchTemplate) -> str | None:
-        return ", ".join(map(str, template.archives.all())) or None
+    @admin.display(description=_("archives"))
+    def archive_names(self, template: LaunchTemplate) -> str:
+        return ", ".join(map(str, template.archives.all())) or gettext("All")
 
     def formfield_for_foreignkey(
         self, db_field: Any, request: HttpRequest, **kwargs: Any
@@ -76,11 +78,14 @@ class LaunchTemplateAdmin(LaunchTools):
         allowed = ["allowed_properties", "allowed_commands", "allowed_addresses"]
         weasis = ["mode", "commands", "properties", "cdb", "wcfg"]
         return [
-            ("General", {"fields": ["name", "slug", default]}),
-            ("Launch", {"fields": ["viewer", "archives", "policy"]}),
-            ("Weasis", {"fields": weasis}),
-            ("Images in Weasis", {"fields": images, **_FOLDED}),
-            ("What links may say", {"fields": ["date_meaning", *allowed], **_FOLDED}),
+            (_("General"), {"fields": ["name", "slug", default]}),
+            (_("Launch"), {"fields": ["viewer", "archives", "policy"]}),
+            (_("Weasis"), {"fields": weasis}),
+            (_("Images in Weasis"), {"fields": images, **_FOLDED}),
+            (
+                _("What links may say"),
+                {"fields": ["date_meaning", *allowed], **_FOLDED},
+            ),
         ]
 
     def save_model(
@@ -107,7 +112,10 @@ class LaunchTemplateAdmin(LaunchTools):
         protected = [
             *protected,
             *(
-                f"{template}, the default: make another template the default first"
+                gettext(
+                    "%(template)s, the default: make another template the default first"
+                )
+                % {"template": template}
                 for template in objs
                 if template.is_default
             ),
@@ -132,7 +140,7 @@ class LaunchTemplateAdmin(LaunchTools):
             return TemplateResponse(
                 request, "admin/launcher/launchtemplate/_preview.html", context
             )
-        return self._page(request, "preview", "Preview", **context)
+        return self._page(request, "preview", gettext("Preview"), **context)
 
     def _preview_of_form(self, request: HttpRequest) -> Preview:
         form = TemplatePreviewForm(request.POST)

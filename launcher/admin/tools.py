@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
+from django.utils.translation import gettext
 
 from archives.fields import SecretUnreadableError
 from archives.models import Archive, ArchiveQuerySet
@@ -75,7 +76,7 @@ class LaunchTools(BaseAdmin):
         return self._page(
             request,
             "launch_preview",
-            "Preview a launch",
+            gettext("Preview a launch"),
             form=form,
             preview=preview,
         )
@@ -103,7 +104,7 @@ class LaunchTools(BaseAdmin):
         return self._page(
             request,
             "url_builder",
-            "URL builder",
+            gettext("URL builder"),
             form=form,
             links=links,
             answer=answer,

@@ -6,6 +6,8 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from launcher.admin.base import BaseAdmin
 from launcher.forms import Textarea
@@ -19,25 +21,26 @@ class ViewerAdmin(BaseAdmin):
     list_display = ["name", "slug", "is_enabled", "limits_in_words", "url_template"]
     search_fields = ["name", "slug"]
     fieldsets = [
-        ("General", {"fields": ["name", "slug", "is_enabled"]}),
-        ("Address", {"fields": ["url_template"]}),
+        (_("General"), {"fields": ["name", "slug", "is_enabled"]}),
+        (_("Address"), {"fields": ["url_template"]}),
         (
-            "What it can open",
+            _("What it can open"),
             {"fields": ["maximum_studies", "needs_one_archive", "needs_dicomweb"]},
         ),
     ]
 
-    @admin.display(description="limits", empty_value="None")
-    def limits_in_words(self, viewer: Viewer) -> str | None:
+    @admin.display(description=_("limits"))
+    def limits_in_words(self, viewer: Viewer) -> str:
         parts = []
         if viewer.maximum_studies:
-            many = "studies" if viewer.maximum_studies > 1 else "study"
-            parts.append(f"{viewer.maximum_studies} {many}")
+            count = viewer.maximum_studies
+            text = ngettext("%(count)s study", "%(count)s studies", count)
+            parts.append(text % {"count": count})
         if viewer.needs_one_archive:
-            parts.append("one archive")
+            parts.append(gettext("one archive"))
         if viewer.needs_dicomweb:
             parts.append("DICOMweb")
-        return ", ".join(parts) or None
+        return ", ".join(parts) or gettext("None")
 
     def formfield_for_dbfield(
         self, db_field: Any, request: HttpRequest, **kwargs: Any
@@ -90,28 +93,28 @@ class ViewerRuleAdmin(BaseAdmin):
     sortable_by = ()
     search_fields = ["name"]
     fieldsets = [
-        ("General", {"fields": ["name", "is_enabled", "position"]}),
+        (_("General"), {"fields": ["name", "is_enabled", "position"]}),
         (
-            "Applies to launches with all of these",
+            _("Applies to launches with all of these"),
             {"fields": ["modalities", "archive", "networks", "group"]},
         ),
-        ("Then", {"fields": ["template"]}),
+        (_("Then"), {"fields": ["template"]}),
     ]
 
     def formfield_for_foreignkey(
         self, db_field: Any, request: HttpRequest, **kwargs: Any
     ) -> Any:
-        names = {"archive": "Any", "group": "Anybody"}
+        names = {"archive": _("Any"), "group": _("Anybody")}
         if db_field.name in names:
             kwargs["empty_label"] = names[db_field.name]
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
-    @admin.display(description="applies to")
+    @admin.display(description=_("applies to"))
     def conditions(self, rule: ViewerRule) -> str:
         text = rule.conditions()
         return text[0].upper() + text[1:]
 
-    @admin.display(description="opens")
+    @admin.display(description=_("opens"))
     def opens(self, rule: ViewerRule) -> str:
         return f"{rule.template} ({rule.template.viewer or 'Weasis'})"
 

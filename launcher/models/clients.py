@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.text import slugify
+from django.utils.translation import gettext_lazy as _
 
 from archives.fields import EncryptedTextField
 from archives.models import Archive, ArchiveQuerySet
@@ -33,60 +34,100 @@ class ApiClient(models.Model):
     """An external system with a key for the REST API and for launch URLs."""
 
     class Scope(models.TextChoices):
-        LAUNCH = "launch", "Launch studies, follow and revoke its own launches"
-        SEARCH = "search", "Search studies"
-        ARCHIVES = "archives", "List archives"
+        LAUNCH = "launch", _("Launch studies, follow and revoke its own launches")
+        SEARCH = "search", _("Search studies")
+        ARCHIVES = "archives", _("List archives")
 
     class Encryption(models.TextChoices):
-        NONE = "none", "Not encrypted"
-        XOR = "xor", "As for weasis-pacs-connector (XOR, Base64)"
-        SPRING = "spring", "As for ViewerHub (AES-256-CBC, hexadecimal)"
+        NONE = "none", _("Not encrypted")
+        XOR = "xor", _("As for weasis-pacs-connector (XOR, Base64)")
+        SPRING = "spring", _("As for ViewerHub (AES-256-CBC, hexadecimal)")
 
-    name = models.CharField(max_length=64, unique=True)
+    name = models.CharField(
+        _("name"),
+        max_length=64,
+        unique=True,
+        help_text=_("What the list of launches calls the system."),
+    )
     key_prefix = models.CharField(max_length=12, editable=False)
     key_sha256 = models.CharField(max_length=64, unique=True, editable=False)
-    scopes = models.JSONField(default=list)
+    scopes = models.JSONField(_("scopes"), default=list)
     archives: models.ManyToManyField[Archive, Any] = models.ManyToManyField(
         Archive,
         blank=True,
-        help_text="Archives this client may use. Nothing chosen means every archive.",
+        help_text=_(
+            "Archives this client may use. Nothing chosen means every archive."
+        ),
+        verbose_name=_("archives"),
     )
     # Whether archives were chosen; stays true when they are deleted.
     is_restricted = models.BooleanField(default=False, editable=False)
     slug = models.SlugField(
-        max_length=40, unique=True, help_text="For client=… in signed links."
+        _("short name"),
+        max_length=40,
+        unique=True,
+        help_text=_("The short name in signed links, as client=ris."),
     )
     # Known in plain to the hub, which has to compute the signature itself.
     signing_secret = EncryptedTextField(blank=True, editable=False)
     date_meaning = models.CharField(
-        "meaning of dates",
+        _("meaning of dates"),
         max_length=6,
         choices=DateMeaning,
         blank=True,
         default="",
-        help_text="What lowerDateTime and upperDateTime mean in this client's links. "
-        "Empty means what the template says.",
+        help_text=_(
+            "What lowerDateTime and upperDateTime mean in this client's links. "
+            "Empty means what the template says."
+        ),
     )
     encryption = models.CharField(
-        "encrypted identifiers",
+        _("encrypted identifiers"),
         max_length=6,
         choices=Encryption,
         default=Encryption.NONE,
-        help_text="For the time of a migration: how this client's links encrypt their "
-        "identifiers. Neither way protects against changes; use signed links.",
+        help_text=_(
+            "For the time of a migration: how this client's links encrypt their "
+            "identifiers. Neither way protects against changes; use signed links."
+        ),
     )
-    encryption_key = EncryptedTextField(blank=True)
-    encryption_salt = EncryptedTextField(blank=True)
-    is_enabled = models.BooleanField("enabled", default=True)
-    expires = models.DateTimeField(null=True, blank=True)
-    created = models.DateTimeField(auto_now_add=True)
-    last_used = models.DateTimeField(null=True, blank=True, editable=False)
+    encryption_key = EncryptedTextField(
+        _("key or password"),
+        blank=True,
+        help_text=_(
+            "The encrypt.key of weasis-pacs-connector, or the password of ViewerHub."
+        ),
+    )
+    encryption_salt = EncryptedTextField(
+        _("salt"),
+        blank=True,
+        help_text=_("A hexadecimal value that only links for ViewerHub need."),
+    )
+    is_enabled = models.BooleanField(
+        _("enabled"),
+        default=True,
+        help_text=_(
+            "A client that is not enabled can't do anything, and what it launched "
+            "ends at once."
+        ),
+    )
+    expires = models.DateTimeField(
+        _("expires"),
+        null=True,
+        blank=True,
+        help_text=_("From then on the client can't do anything. Empty means never."),
+    )
+    created = models.DateTimeField(_("created"), auto_now_add=True)
+    last_used = models.DateTimeField(
+        _("last used"), null=True, blank=True, editable=False
+    )
 
     objects = ApiClientQuerySet.as_manager()
 
     class Meta:
         ordering = ["name"]
-        verbose_name = "API client"
+        verbose_name = _("API client")
+        verbose_name_plural = _("API clients")
 
     def __str__(self) -> str:
         return self.name

@@ -13,6 +13,7 @@ from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from archives.entities import Selection
 from archives.fields import EncryptedTextField
@@ -85,12 +86,12 @@ class ArchiveOutcome(models.Model):
     """How one archive answered a build."""
 
     class State(models.TextChoices):
-        OK = "ok", "Complete"
-        EMPTY = "empty", "Nothing found"
-        TRUNCATED = "truncated", "Incomplete"
-        UNAVAILABLE = "unavailable", "Not answering"
-        REFUSED = "refused", "Refused"
-        FAILED = "failed", "Failed"
+        OK = "ok", _("Complete")
+        EMPTY = "empty", _("Nothing found")
+        TRUNCATED = "truncated", _("Incomplete")
+        UNAVAILABLE = "unavailable", _("Not answering")
+        REFUSED = "refused", _("Refused")
+        FAILED = "failed", _("Failed")
 
     WITH_IMAGES = (State.OK, State.TRUNCATED)
 
@@ -135,45 +136,58 @@ class Launch(models.Model):
     """One "Open in Weasis": who opened what, when, and what became of it."""
 
     class State(models.TextChoices):
-        PENDING = "pending", "Queued"
-        BUILDING = "building", "Building"
-        READY = "ready", "Ready"
-        FAILED = "failed", "Failed"
-        FETCHED = "fetched", "Opened"
-        EXPIRED = "expired", "Expired"
-        REVOKED = "revoked", "Revoked"
+        PENDING = "pending", _("Queued")
+        BUILDING = "building", _("Building")
+        READY = "ready", _("Ready")
+        FAILED = "failed", _("Failed")
+        FETCHED = "fetched", _("Opened")
+        EXPIRED = "expired", _("Expired")
+        REVOKED = "revoked", _("Revoked")
 
     class Origin(models.TextChoices):
-        PORTAL = "portal", "Search page"
-        URL = "url", "Launch URL"
-        IID = "iid", "IHE Invoke Image Display"
-        LINK = "link", "Signed link"
-        UPLOAD = "upload", "Uploaded manifest"
-        API = "api", "REST API"
+        PORTAL = "portal", _("Search page")
+        URL = "url", _("Launch URL")
+        IID = "iid", _("IHE Invoke Image Display")
+        LINK = "link", _("Signed link")
+        UPLOAD = "upload", _("Uploaded manifest")
+        API = "api", _("REST API")
 
     UNFINISHED = (State.PENDING, State.BUILDING)
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    build = models.ForeignKey(Build, models.CASCADE, related_name="launches")
-    template = models.ForeignKey(LaunchTemplate, models.SET_NULL, null=True)
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="launches"
+    id = models.UUIDField(
+        _("identifier"), primary_key=True, default=uuid.uuid4, editable=False
     )
-    api_client = models.ForeignKey(ApiClient, models.SET_NULL, null=True)
-    origin = models.CharField(max_length=6, choices=Origin)
-    state = models.CharField(max_length=8, choices=State, default=State.PENDING)
+    build = models.ForeignKey(Build, models.CASCADE, related_name="launches")
+    template = models.ForeignKey(
+        LaunchTemplate, models.SET_NULL, null=True, verbose_name=_("template")
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        related_name="launches",
+        verbose_name=_("user"),
+    )
+    api_client = models.ForeignKey(
+        ApiClient, models.SET_NULL, null=True, verbose_name=_("API client")
+    )
+    origin = models.CharField(_("origin"), max_length=6, choices=Origin)
+    state = models.CharField(
+        _("state"), max_length=8, choices=State, default=State.PENDING
+    )
     manifest_token_sha256 = models.CharField(max_length=64, unique=True, editable=False)
     image_token_sha256 = models.CharField(max_length=64, unique=True, editable=False)
-    created = models.DateTimeField(auto_now_add=True, db_index=True)
-    expires = models.DateTimeField(db_index=True)
-    fetched = models.DateTimeField(null=True)
-    viewer = models.CharField(max_length=32, blank=True)
+    created = models.DateTimeField(_("created"), auto_now_add=True, db_index=True)
+    expires = models.DateTimeField(_("expires"), db_index=True)
+    fetched = models.DateTimeField(_("fetched"), null=True)
+    viewer = models.CharField(_("viewer"), max_length=32, blank=True)
 
     objects = LaunchQuerySet.as_manager()
 
     class Meta:
         ordering = ["-created"]
-        verbose_name_plural = "launches"
+        verbose_name = _("launch")
+        verbose_name_plural = _("launches")
         indexes = [models.Index(fields=["user", "-created"], name="launch_recent")]
 
     def __str__(self) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Collection, Sequence
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from archives.models import Archive
 from launcher.addresses import is_inside, network_problem
@@ -28,41 +30,67 @@ class ViewerRule(models.Model):
     default template is used.
     """
 
-    name = models.CharField(max_length=64, unique=True)
-    is_enabled = models.BooleanField("enabled", default=True)
+    name = models.CharField(
+        _("name"),
+        max_length=64,
+        unique=True,
+        help_text=_("What the preview of a launch calls the rule."),
+    )
+    is_enabled = models.BooleanField(
+        _("enabled"),
+        default=True,
+        help_text=_("A rule that is not enabled is passed over."),
+    )
     position = models.PositiveSmallIntegerField(
-        "order", default=0, help_text="Rules with lower numbers are tried first."
+        _("order"), default=0, help_text=_("Rules with lower numbers are tried first.")
     )
     modalities = models.CharField(
+        _("modalities"),
         max_length=100,
         blank=True,
-        help_text="Codes such as MG, US: one of them must be in a study of the launch. "
-        "The archives are asked before the viewer starts. Empty means any.",
+        help_text=_(
+            "Codes such as MG, US, of which one must be in a study of the launch. "
+            "The archives are asked before the viewer starts. Empty means any."
+        ),
     )
     archive = models.ForeignKey(
         Archive,
         models.CASCADE,
         null=True,
         blank=True,
-        help_text="Only for launches that ask just this archive. Empty means any.",
+        help_text=_("Only for launches that ask just this archive. Empty means any."),
+        verbose_name=_("archive"),
     )
     networks = models.CharField(
+        _("networks"),
         max_length=500,
         blank=True,
-        help_text="Where the caller's computer is, such as 10.1.0.0/16, 10.2.3.4. Empty "
-        "means anywhere.",
+        help_text=_(
+            "Where the caller's computer is, such as 10.1.0.0/16, 10.2.3.4. Empty "
+            "means anywhere."
+        ),
     )
     group = models.ForeignKey(
         Group,
         models.CASCADE,
         null=True,
         blank=True,
-        help_text="Only for users of this group. Empty means anybody.",
+        help_text=_("Only for users of this group. Empty means anybody."),
+        verbose_name=_("group"),
     )
-    template = models.ForeignKey(LaunchTemplate, models.CASCADE)
+    template = models.ForeignKey(
+        LaunchTemplate,
+        models.CASCADE,
+        verbose_name=_("template"),
+        help_text=_(
+            "The template of launches that the rule is for. It says which viewer opens."
+        ),
+    )
 
     class Meta:
         ordering = ["position", "name"]
+        verbose_name = _("viewer rule")
+        verbose_name_plural = _("viewer rules")
 
     def __str__(self) -> str:
         return self.name
@@ -72,7 +100,9 @@ class ViewerRule(models.Model):
         errors = {}
         modalities = [word.upper() for word in _words(self.modalities)]
         if wrong := [code for code in modalities if not _MODALITY.fullmatch(code)]:
-            errors["modalities"] = f"{wrong[0]} is not a modality, such as CT or MR."
+            errors["modalities"] = gettext(
+                "%(code)s is not a modality, such as CT or MR."
+            ) % {"code": wrong[0]}
         networks = _words(self.networks)
         if problem := next(filter(None, map(network_problem, networks)), ""):
             errors["networks"] = problem
@@ -105,11 +135,20 @@ class ViewerRule(models.Model):
         """What must hold for it, in words."""
         parts = []
         if self.modalities:
-            parts.append(f"modality {self.modalities.replace(', ', ' or ')}")
+            parts.append(
+                gettext("modality %(codes)s") % {"codes": self._any_of(self.modalities)}
+            )
         if self.archive:
-            parts.append(f"archive {self.archive}")
+            parts.append(gettext("archive %(archive)s") % {"archive": self.archive})
         if self.networks:
-            parts.append(f"caller in {self.networks.replace(', ', ' or ')}")
+            parts.append(
+                gettext("caller in %(networks)s")
+                % {"networks": self._any_of(self.networks)}
+            )
         if self.group:
-            parts.append(f"user of group {self.group}")
-        return ", ".join(parts) or "any launch"
+            parts.append(gettext("user of group %(group)s") % {"group": self.group})
+        return ", ".join(parts) or gettext("any launch")
+
+    @staticmethod
+    def _any_of(codes: str) -> str:
+        return codes.replace(", ", gettext(" or "))

@@ -14,6 +14,8 @@ from django.core.validators import (
 )
 from django.db import models, transaction
 from django.db.models import Q
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from archives.entities import Selection
 from archives.models import Archive
@@ -29,8 +31,11 @@ _NO_EXTRAS: Final = LaunchExtras()
 class DateMeaning(models.TextChoices):
     """What ``lowerDateTime`` and ``upperDateTime`` of a launch URL mean."""
 
-    IHE = "ihe", "lower is the earliest, upper the latest (IHE)"
-    LEGACY = "legacy", "lower is the latest, upper the earliest (weasis-pacs-connector)"
+    IHE = "ihe", _("lower is the earliest, upper the latest (IHE)")
+    LEGACY = (
+        "legacy",
+        _("lower is the latest, upper the earliest (weasis-pacs-connector)"),
+    )
 
 
 class LaunchTemplateQuerySet(models.QuerySet["LaunchTemplate"]):
@@ -61,39 +66,52 @@ class LaunchTemplateQuerySet(models.QuerySet["LaunchTemplate"]):
 
 
 class LaunchTemplate(models.Model):
-    """How a viewer is started: what runs before the images load, and with which settings."""
+    """How a viewer is started: what runs before the images load, and with which "
+    "settings."""
 
     class Mode(models.TextChoices):
-        AUTO = "auto", "Automatic: whatever the archives of the launch allow"
-        MANIFEST = "manifest", "Manifest, built by the hub"
-        DICOM_RS = "dicom_rs", "$dicom:rs, Weasis asks the archive itself"
+        AUTO = "auto", _("Automatic: whatever the archives of the launch allow")
+        MANIFEST = "manifest", _("Manifest, built by the hub")
+        DICOM_RS = "dicom_rs", _("$dicom:rs, Weasis asks the archive itself")
 
     class Retrieval(models.TextChoices):
         """How a manifest tells Weasis to fetch the images."""
 
-        AUTO = "auto", "Automatic: whatever archive and Weasis support"
-        WADO_URI = "wado_uri", "WADO-URI, image by image"
-        WADO_RS = "wado_rs", "WADO-RS, image by image (Weasis 4.7.0)"
-        WADO_RS_SERIES = "wado_rs_series", "WADO-RS, whole series (Weasis 4.7.2)"
-        WADO_RS_STUDY = "wado_rs_study", "WADO-RS, whole studies (Weasis 4.7.2)"
-        FILES = "files", "Direct files, an address for each image"
+        AUTO = "auto", _("Automatic: whatever archive and Weasis support")
+        WADO_URI = "wado_uri", _("WADO-URI, image by image")
+        WADO_RS = "wado_rs", _("WADO-RS, image by image (Weasis 4.7.0)")
+        WADO_RS_SERIES = "wado_rs_series", _("WADO-RS, whole series (Weasis 4.7.2)")
+        WADO_RS_STUDY = "wado_rs_study", _("WADO-RS, whole studies (Weasis 4.7.2)")
+        FILES = "files", _("Direct files, an address for each image")
 
     class Policy(models.TextChoices):
-        AUTO = "auto", "Verify for IHE Invoke Image Display, else fast"
-        FAST = "fast", "Fast: start the viewer at once"
-        VERIFY = "verify", "Verify: answer 404 if no archive has the study"
+        AUTO = "auto", _("Verify for IHE Invoke Image Display, else fast")
+        FAST = "fast", _("Fast: start the viewer at once")
+        VERIFY = "verify", _("Verify: answer 404 if no archive has the study")
 
     class Images(models.TextChoices):
-        ARCHIVE = "", "As each archive says"
-        GATEWAY = "gateway", "Through the hub"
-        DIRECT = "direct", "Straight from the archive, where it asks for no password"
+        ARCHIVE = "", _("As each archive says")
+        GATEWAY = "gateway", _("Through the hub")
+        DIRECT = "direct", _("Straight from the archive, where it asks for no password")
 
-    name = models.CharField(max_length=64, unique=True)
+    name = models.CharField(
+        _("name"),
+        max_length=64,
+        unique=True,
+        help_text=_("What users choose it by, and what the list of launches shows."),
+    )
     slug = models.SlugField(
-        max_length=40, unique=True, help_text="For template=… in URLs."
+        _("short name"),
+        max_length=40,
+        unique=True,
+        help_text=_(
+            "The short name in addresses, such as template=ward. Changing it breaks links."
+        ),
     )
     is_default = models.BooleanField(
-        "default", default=False, help_text="Used where a launch names no template."
+        _("default"),
+        default=False,
+        help_text=_("It is used where a launch names no template."),
     )
     viewer = models.ForeignKey(
         Viewer,
@@ -101,134 +119,188 @@ class LaunchTemplate(models.Model):
         null=True,
         blank=True,
         related_name="templates",
-        help_text="Empty means Weasis.",
+        help_text=_("Empty means Weasis."),
+        verbose_name=_("viewer"),
     )
     archives: models.ManyToManyField[Archive, Any] = models.ManyToManyField(
         Archive,
         blank=True,
-        help_text="Archives to ask where the launch names none. Nothing chosen means all.",
+        help_text=_(
+            "Archives to ask where the launch names none. Nothing chosen means all."
+        ),
+        verbose_name=_("archives"),
     )
     mode = models.CharField(
+        _("mode"),
         max_length=8,
         choices=Mode,
         default=Mode.AUTO,
-        help_text="With $dicom:rs, Weasis searches DICOMweb archives itself: those with "
-        "images straight from the archive, and the hub for others. What it can't ask gets "
-        "a manifest. Automatic means a manifest, except for archive products that only "
-        "$dicom:rs suits.",
+        help_text=_(
+            "With $dicom:rs, Weasis searches DICOMweb archives itself: those with "
+            "images straight from the archive, and the hub for others. What it can't "
+            "ask gets "
+            "a manifest. Automatic means a manifest, except for archive products that only "
+            "$dicom:rs suits."
+        ),
     )
     retrieval = models.CharField(
+        _("retrieval"),
         max_length=14,
         choices=Retrieval,
         default=Retrieval.AUTO,
-        help_text="WADO-RS is for DICOMweb archives; others, and versions of Weasis "
-        "that can't, get WADO-URI. With whole studies, Weasis asks for the series itself.",
+        help_text=_(
+            "WADO-RS is for DICOMweb archives; others, and versions of Weasis "
+            "that can't, get WADO-URI. With whole studies, Weasis asks for the "
+            "series itself."
+        ),
     )
-    images = models.CharField(max_length=7, choices=Images, blank=True, default="")
+    images = models.CharField(
+        _("images"),
+        max_length=7,
+        choices=Images,
+        blank=True,
+        default="",
+        help_text=_(
+            "Whether Weasis fetches images through the hub, which needs no password, "
+            "or from the archive itself."
+        ),
+    )
     policy = models.CharField(
+        _("policy"),
         max_length=6,
         choices=Policy,
         default=Policy.AUTO,
-        help_text="Verifying asks the archives one short question before the viewer "
-        "starts, and waits at most 1.5 seconds for it.",
+        help_text=_(
+            "Verifying asks the archives one short question before the viewer "
+            "starts, and waits at most 1.5 seconds for it."
+        ),
     )
     date_meaning = models.CharField(
-        "meaning of dates",
+        _("meaning of dates"),
         max_length=6,
         choices=DateMeaning,
         default=DateMeaning.IHE,
-        help_text="What lowerDateTime and upperDateTime mean. An API client may say "
-        "otherwise for its own links.",
+        help_text=_(
+            "What lowerDateTime and upperDateTime mean. An API client may say "
+            "otherwise for its own links."
+        ),
     )
     opens_primary_study_first = models.BooleanField(
-        "primary study first",
+        _("primary study first"),
         default=False,
-        help_text="Images of the first study that was asked for, or else the newest, "
-        "are loaded before those of the others.",
+        help_text=_(
+            "Images of the first study that was asked for, or else the newest, "
+            "are loaded before those of the others."
+        ),
     )
     commands = models.TextField(
-        "commands before the load",
+        _("commands before the load"),
         blank=True,
         validators=[MaxLengthValidator(600)],
-        help_text="One Weasis command a line, such as $dicom:close --all or $dicom:close "
-        '-p "{patient_id}". Placeholders are {patient_id}, {study_uid}, '
-        "{accession_number}, {user} and {host}; a line is left out where the launch does "
-        "not name them.",
+        help_text=_(
+            "One Weasis command a line, such as $dicom:close --all or $dicom:close "
+            '-p "{patient_id}". Placeholders are {patient_id}, {study_uid}, '
+            "{accession_number}, {user} and {host}; a line is left out where the "
+            "launch does "
+            "not name them."
+        ),
     )
     properties = models.TextField(
+        _("properties"),
         blank=True,
         validators=[MaxLengthValidator(800)],
-        help_text="One Weasis property a line: its name, a space, its value, such as "
-        "weasis.profile radiology or weasis.user {user}.",
+        help_text=_(
+            "One Weasis property a line: its name, a space, its value, such as "
+            "weasis.profile radiology or weasis.user {user}."
+        ),
     )
     cdb = models.CharField(
-        "code base (cdb)",
+        _("code base (cdb)"),
         max_length=300,
         blank=True,
         validators=[validate_base_url],
-        help_text="Where Weasis finds its plug-ins. Empty means those installed with it.",
+        help_text=_(
+            "Where Weasis finds its plug-ins. Empty means those installed with it."
+        ),
     )
     wcfg = models.CharField(
-        "remote configuration (wcfg)",
+        _("remote configuration (wcfg)"),
         max_length=300,
         blank=True,
         validators=[validate_base_url],
-        help_text="An address Weasis reads its configuration from at start.",
+        help_text=_("An address Weasis reads its configuration from at start."),
     )
 
     transfer_syntax = models.CharField(
+        _("transfer syntax"),
         max_length=64,
         blank=True,
-        help_text="The UID of the transfer syntax to ask images in by WADO-URI, such as "
-        "1.2.840.10008.1.2.4.50. Empty means as they are stored.",
+        help_text=_(
+            "The UID of the transfer syntax to ask images in by WADO-URI, such as "
+            "1.2.840.10008.1.2.4.50. Empty means as they are stored."
+        ),
     )
     compression_rate = models.PositiveSmallIntegerField(
+        _("compression rate"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(100)],
-        help_text="Image quality for a lossy transfer syntax, 1 to 100.",
+        help_text=_("Image quality for a lossy transfer syntax, from 1 to 100."),
     )
     override_tags = models.CharField(
+        _("override tags"),
         max_length=500,
         blank=True,
-        help_text="Tags that Weasis overwrites in the images with the values of the "
-        "archive's answer, such as 0x00100010, 0x00100020.",
+        help_text=_(
+            "Tags that Weasis overwrites in the images with the values of the "
+            "archive's answer, such as 0x00100010, 0x00100020."
+        ),
     )
     http_tags = models.TextField(
-        "HTTP headers",
+        _("HTTP headers"),
         blank=True,
         validators=[MaxLengthValidator(2000)],
-        help_text="Headers Weasis sends to archives it gets images from directly, one "
-        "a line: Name: value. They are in the manifest, so put no secret here.",
+        help_text=_(
+            "Headers Weasis sends to archives it gets images from directly, one a "
+            "line as Name: value. They are in the manifest, so put no secret here."
+        ),
     )
     allowed_properties = models.TextField(
-        "properties allowed in URLs (pro)",
+        _("properties allowed in URLs (pro)"),
         blank=True,
-        help_text="Names of properties a launch URL may set, one a line. Empty means none.",
+        help_text=_(
+            "Names of properties a launch URL may set, one a line. Empty means none."
+        ),
     )
     allowed_commands = models.TextField(
-        "commands allowed in URLs (arg)",
+        _("commands allowed in URLs (arg)"),
         blank=True,
-        help_text="Commands a launch URL may add, one a line, such as $dicom:close --all. "
-        "Only exactly these. Empty means none.",
+        help_text=_(
+            "Commands a launch URL may add, one a line, such as $dicom:close --all. "
+            "Only exactly these. Empty means none."
+        ),
     )
     allowed_addresses = models.TextField(
-        "addresses allowed in URLs (cdb, wcfg)",
+        _("addresses allowed in URLs (cdb, wcfg)"),
         blank=True,
-        help_text="Beginnings of addresses a launch URL may name, one a line. Empty "
-        "means none.",
+        help_text=_(
+            "Beginnings of addresses a launch URL may name, one a line. Empty "
+            "means none."
+        ),
     )
 
     objects = LaunchTemplateQuerySet.as_manager()
 
     class Meta:
         ordering = ["name"]
+        verbose_name = _("launch template")
+        verbose_name_plural = _("launch templates")
         constraints = [
             models.UniqueConstraint(
                 fields=["is_default"],
                 condition=Q(is_default=True),
                 name="one_default_launch_template",
-                violation_error_message="Another template is the default already.",
+                violation_error_message=_("Another template is the default already."),
             )
         ]
 
@@ -246,7 +318,9 @@ class LaunchTemplate(models.Model):
             if problem := check(getattr(self, field)):
                 errors[field] = [problem]
         if self.compression_rate and not self.transfer_syntax:
-            errors["compression_rate"] = ["Give the transfer syntax it is for."]
+            errors["compression_rate"] = [
+                gettext("Give the transfer syntax it is for.")
+            ]
         if not errors and (too_long := self._length_problem(self.options())):
             errors["commands"] = [too_long]
         if errors:
@@ -259,10 +333,10 @@ class LaunchTemplate(models.Model):
         try:
             weasis.open_manifests(urls, options)
         except weasis.TooLongError as error:
-            return (
-                f"Together with its properties this makes a URI {error.over} characters "
-                "too long for Windows. Shorten the commands or the properties."
-            )
+            return gettext(
+                "Together with its properties this makes a URI %(count)s characters too "
+                "long for Windows. Shorten the commands or the properties."
+            ) % {"count": error.over}
         return ""
 
     # Starting Weasis

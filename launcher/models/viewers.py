@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from archives.entities import Selection, Study
 from archives.models import Archive
@@ -24,46 +26,65 @@ class Viewer(models.Model):
     What an address may hold is in ``launcher.viewers``.
     """
 
-    name = models.CharField(max_length=64, unique=True)
-    slug = models.SlugField(
-        max_length=40, unique=True, help_text="For viewer=… in URLs."
+    name = models.CharField(
+        _("name"),
+        max_length=64,
+        unique=True,
+        help_text=_("What users see on the button that opens it."),
     )
-    is_enabled = models.BooleanField("enabled", default=True)
+    slug = models.SlugField(
+        _("short name"),
+        max_length=40,
+        unique=True,
+        help_text=_("The short name in addresses, such as viewer=ohif."),
+    )
+    is_enabled = models.BooleanField(
+        _("enabled"),
+        default=True,
+        help_text=_(
+            "A viewer that is not enabled opens nothing, and rules pass it over."
+        ),
+    )
     url_template = models.CharField(
-        "address",
+        _("address"),
         max_length=1000,
-        help_text="What the browser is sent to. {study_uids} and other placeholders are "
-        "filled in; a part in square brackets is left out when it would be empty.",
+        help_text=_(
+            "What the browser is sent to. {study_uids} and other placeholders are "
+            "filled in; a part in square brackets is left out when it would be empty."
+        ),
     )
     maximum_studies = models.PositiveSmallIntegerField(
+        _("maximum studies"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text="How many studies it can open at once. Empty means any number.",
+        help_text=_("How many studies it can open at once. Empty means any number."),
     )
     needs_one_archive = models.BooleanField(
-        "one archive only",
+        _("one archive only"),
         default=True,
-        help_text="It can't open studies of several archives together.",
+        help_text=_("It can't open studies of several archives together."),
     )
     needs_dicomweb = models.BooleanField(
-        "needs DICOMweb",
+        _("needs DICOMweb"),
         default=False,
-        help_text="It can only open studies of DICOMweb archives.",
+        help_text=_("It can only open studies of DICOMweb archives."),
     )
 
     class Meta:
         ordering = ["name"]
+        verbose_name = _("viewer")
+        verbose_name_plural = _("viewers")
 
     def __str__(self) -> str:
         return self.name
 
     def clean(self) -> None:
-        errors = {}
+        errors: dict[str, Any] = {}
         if problem := viewers.template_problem(self.url_template):
             errors["url_template"] = problem[0].upper() + problem[1:]
         if self.slug.lower() == WEASIS:
-            errors["slug"] = "Weasis is built in. Choose another short name."
+            errors["slug"] = _("Weasis is built in. Choose another short name.")
         if errors:
             raise ValidationError(errors)
 

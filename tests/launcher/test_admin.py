@@ -311,7 +311,7 @@ def test_launches_are_revoked_from_the_list(admin_client, launch):
 
     launch.refresh_from_db()
     assert launch.state == "revoked"
-    assert "Revoked 1 launches" in messages_of(response)[0]
+    assert "Revoked 1 launch." in messages_of(response)[0]
 
 
 def test_launch_is_revoked_from_its_page(admin_client, launch):

@@ -13,7 +13,16 @@ from django.contrib.admin import site
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
+from archives.models import SECRET_FIELDS, Archive
+from launcher.models import Launch
+
 pytestmark = pytest.mark.django_db
+# Those in which an administrator enters something.
+OWN_MODELS = [
+    model
+    for model in sorted(site._registry, key=str)
+    if model._meta.app_label in {"archives", "launcher"} and model is not Launch
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,6 +67,32 @@ def test_admin_page_loads_nothing_from_elsewhere(admin_client, model):
     assert all(
         address.startswith("/static/") or "jsi18n" in address for address in addresses
     )
+
+
+def forms_of(admin, request):
+    """The forms of adding and changing, for each protocol where there are two."""
+    protocols = Archive.Protocol.values if admin.model is Archive else [""]
+    for protocol in protocols:
+        request.GET = request.GET.copy()
+        request.GET["protocol"] = protocol
+        row = admin.model()
+        for secret in SECRET_FIELDS if protocol else ():
+            setattr(row, secret, "stored")
+        yield admin.get_form(request, None)()
+        yield admin.get_form(request, row, change=True)(instance=row)
+
+
+@pytest.mark.parametrize("model", OWN_MODELS, ids=str)
+def test_each_field_is_explained_in_full_sentences(rf, admin_user, model):
+    request = rf.get("/")
+    request.user = admin_user
+    admin = site._registry[model]
+
+    for form in forms_of(admin, request):
+        for name, field in form.fields.items():
+            text = str(field.help_text)
+            assert text.endswith("."), f"{model.__name__}.{name}: {text!r}"
+            assert text[0].isupper() or text[0] == "$", f"{model.__name__}.{name}"
 
 
 def test_menu_lists_what_one_may_view():
