@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Final
 from urllib.parse import quote
 
@@ -83,6 +84,15 @@ class Limits:
     maximum_studies: int | None = None
     needs_one_archive: bool = False
     needs_dicomweb: bool = False
+
+
+class Limit(Enum):
+    """What keeps a viewer from opening something."""
+
+    STUDIES = auto()
+    ONE_ARCHIVE = auto()
+    DICOMWEB = auto()
+    DIMSE = auto()
 
 
 # Filling in
@@ -263,25 +273,44 @@ def _host_problem(url_template: str) -> str:
 # Limits
 
 
-def limits_problem(
+def limit_exceeded(
     limits: Limits, *, studies: int | None, archives: int, dicomweb_archives: int
-) -> str:
-    """Why a viewer can't open so much; empty if it can. ``studies`` may be unknown."""
+) -> Limit | None:
+    """What keeps a viewer from opening so much. ``studies`` may be unknown."""
     if limits.maximum_studies and studies and studies > limits.maximum_studies:
-        number = limits.maximum_studies
-        many = "one study" if number == 1 else f"{number} studies"
-        return (
-            f"It opens at most {many} at once, and this launch has {studies}. Open "
-            "fewer, or open them in Weasis."
-        )
+        return Limit.STUDIES
     if limits.needs_one_archive and archives > 1:
-        return (
-            "It opens studies of one archive only. Name the archive (archive=…), or "
-            "open them in Weasis."
-        )
+        return Limit.ONE_ARCHIVE
     if limits.needs_dicomweb and dicomweb_archives < archives:
-        return (
-            "It only opens studies of DICOMweb archives. Name one (archive=…), or open "
-            "them in Weasis."
-        )
+        return Limit.DICOMWEB
+    return None
+
+
+def limit_problem(
+    limit: Limit | None, limits: Limits, studies: int | None = None
+) -> str:
+    """The same in words, for those who make links; empty if nothing does."""
+    match limit:
+        case Limit.STUDIES:
+            number = limits.maximum_studies
+            many = "one study" if number == 1 else f"{number} studies"
+            return (
+                f"It opens at most {many} at once, and this launch has {studies}. Open "
+                "fewer, or open them in Weasis."
+            )
+        case Limit.ONE_ARCHIVE:
+            return (
+                "It opens studies of one archive only. Name the archive (archive=…), or "
+                "open them in Weasis."
+            )
+        case Limit.DICOMWEB:
+            return (
+                "It only opens studies of DICOMweb archives. Name one (archive=…), or "
+                "open them in Weasis."
+            )
+        case Limit.DIMSE:
+            return (
+                "It only opens studies of DIMSE archives. Name one (archive=…), or open "
+                "them in Weasis."
+            )
     return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.validators import slug_re
@@ -44,10 +45,8 @@ def choose(
     """
     if route := named(template=template, viewer=viewer):
         return route
-    for rule in _rules_that_may_apply(archives, user, address):
-        if not rule.modalities or rule.modality_codes.intersection(modalities or ()):
-            return _route_of_rule(rule)
-    return _default_route()
+    rule = Rules(user, address).first(archives, modalities)
+    return _route_of_rule(rule) if rule else _default_route()
 
 
 def named(*, template: str, viewer: str) -> Route | None:
@@ -92,25 +91,44 @@ def choose_without_modalities(
     if archives is None:
         has_rules = ViewerRule.objects.filter(is_enabled=True).exists()
         return None if has_rules else _default_route()
-    rule = next(_rules_that_may_apply(archives, user, address), None)
+    rule = next(Rules(user, address).that_may_apply(archives), None)
     if rule is None:
         return _default_route()
     return None if rule.modalities else _route_of_rule(rule)
 
 
-def _rules_that_may_apply(
-    archives: Sequence[Archive], user: User | AnonymousUser | None, address: str
-) -> Iterator[ViewerRule]:
-    enabled = ViewerRule.objects.filter(is_enabled=True)
-    if not enabled.exists():  # most often: spares the query that joins four tables
-        return
-    rules = enabled.select_related("template__viewer", "archive", "group")
-    groups: set[int] | None = None
-    for rule in rules:
-        if rule.group_id and groups is None:
-            groups = _groups_of(user)
-        if rule.may_apply(archives, groups or (), address):
-            yield rule
+class Rules:
+    """The enabled rules, read once, for launches of a user at an IP address."""
+
+    def __init__(self, user: User | AnonymousUser | None, address: str) -> None:
+        self._user, self._address = user, address
+        enabled = ViewerRule.objects.filter(is_enabled=True)
+        self._rules: list[ViewerRule] = []
+        if enabled.exists():  # else spared: the query that joins four tables
+            related = ("template__viewer", "archive", "group")
+            self._rules = list(enabled.select_related(*related))
+
+    def that_may_apply(self, archives: Sequence[Archive]) -> Iterator[ViewerRule]:
+        """Those of which all but the modalities holds, in order."""
+        for rule in self._rules:
+            groups = self._groups if rule.group_id else ()
+            if rule.may_apply(archives, groups, self._address):
+                yield rule
+
+    def first(
+        self, archives: Sequence[Archive], modalities: Collection[str] | None
+    ) -> ViewerRule | None:
+        """The rule that applies; none with modalities if those are not known."""
+        for rule in self.that_may_apply(archives):
+            if not rule.modalities or rule.modality_codes.intersection(
+                modalities or ()
+            ):
+                return rule
+        return None
+
+    @cached_property
+    def _groups(self) -> set[int]:
+        return _groups_of(self._user)
 
 
 def _route_of_rule(rule: ViewerRule) -> Route:

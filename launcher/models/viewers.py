@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -96,41 +95,41 @@ class Viewer(models.Model):
             needs_dicomweb=self.needs_dicomweb,
         )
 
-    def limits_problem(
+    def limit_exceeded(
         self, archives: Sequence[Archive], studies: int | None = None
-    ) -> str:
-        """Why it can't open studies of these archives; empty if it can."""
-        dicomweb = [
-            archive
-            for archive in archives
-            if archive.protocol == Archive.Protocol.DICOMWEB
-        ]
-        return viewers.limits_problem(
+    ) -> viewers.Limit | None:
+        """What keeps it from opening studies of these archives together."""
+        dicomweb = [archive for archive in archives if _is_dicomweb(archive)]
+        return viewers.limit_exceeded(
             self.limits,
             studies=studies,
             archives=len(archives),
             dicomweb_archives=len(dicomweb),
         )
 
+    def limits_problem(
+        self, archives: Sequence[Archive], studies: int | None = None
+    ) -> str:
+        """Why it can't open studies of these archives; empty if it can."""
+        limit = self.limit_exceeded(archives, studies)
+        return viewers.limit_problem(limit, self.limits, studies)
+
     def archives_problem(self, archives: Sequence[Archive]) -> str:
         """Why it can open studies of none of these archives; empty if it may."""
-        problems = [self._archive_problem(archive) for archive in archives]
-        return problems[0] if problems and all(problems) else ""
+        limits = [self.archive_limit(archive) for archive in archives]
+        limit = limits[0] if limits and all(limits) else None
+        return viewers.limit_problem(limit, self.limits)
 
-    def _archive_problem(self, archive: Archive) -> str:
+    def archive_limit(self, archive: Archive) -> viewers.Limit | None:
+        """What keeps it from opening any study of an archive."""
         known = dict.fromkeys(viewers.PLACEHOLDERS, "x") | _values_of(archive)
         missing = viewers.missing_values(self.url_template, known)
         if missing & {"host", "port", "ae_title"}:
-            return (
-                "It only opens studies of DIMSE archives. Name one (archive=…), or open "
-                "them in Weasis."
-            )
+            return viewers.Limit.DIMSE
         needs_dicomweb = self.needs_dicomweb or "archive_url" in missing
-        limits = replace(self.limits, needs_dicomweb=needs_dicomweb)
-        is_dicomweb = archive.protocol == Archive.Protocol.DICOMWEB
-        return viewers.limits_problem(
-            limits, studies=None, archives=1, dicomweb_archives=int(is_dicomweb)
-        )
+        if needs_dicomweb and not _is_dicomweb(archive):
+            return viewers.Limit.DICOMWEB
+        return None
 
     def must_ask(self, selection: Selection, archives: Sequence[Archive]) -> bool:
         """Whether the archives have to be asked before its address is known."""
@@ -170,6 +169,10 @@ class Viewer(models.Model):
         if len(archives) == 1:
             values |= _values_of(archives[0])
         return values
+
+
+def _is_dicomweb(archive: Archive) -> bool:
+    return bool(archive.protocol == Archive.Protocol.DICOMWEB)
 
 
 def _values_of(archive: Archive) -> dict[str, str]:

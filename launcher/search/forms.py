@@ -245,11 +245,6 @@ class LaunchForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or self.cleaned_data
-        template = values.get("template")
-        if template and template.viewer and not template.viewer.is_enabled:
-            raise ValidationError(
-                _("This viewer is disabled. Open the study in another one.")
-            )
         get = self.data.getlist  # type: ignore[attr-defined]
         studies = self._uids(get("study_instance_uid"))
         series = self._uids(get("series_instance_uid"))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from archives.entities import Study
+from archives.models import Archive
+from launcher.launching.offers import Choices, Offers
 from launcher.search import store as search_store
 from launcher.search.store import StoredSearch
 
@@ -41,6 +45,14 @@ _PATHS: Final = {
 def key_in(uid: str, search: StoredSearch) -> str:
     """What addresses call a study or series of this search."""
     return search_store.key_of(search, uid)
+
+
+@register.simple_tag
+def choices_of(
+    offers: Offers, study: Study, archives: Sequence[Archive], series: str
+) -> Choices:
+    """How a study that all these archives hold may be opened, or a series of it."""
+    return offers.of_study(study, archives, series)
 
 
 @register.simple_tag

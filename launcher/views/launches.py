@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import User
 from django.core.paginator import Paginator
 from django.db.models import QuerySet, Sum
@@ -20,11 +21,15 @@ from archives.entities import Selection
 from archives.models import Archive
 from launcher import services
 from launcher.criteria import CriteriaError
+from launcher.launching.lookup import find_now
+from launcher.launching.offers import Found, Offers, offer
 from launcher.models import Launch, LaunchTemplate
 from launcher.search import store as search_store
-from launcher.search.asking import merge, patient_key
+from launcher.search.asking import FoundStudy, merge, patient_key
 from launcher.search.forms import LaunchForm
+from launcher.threads import release_connection
 from launcher.views.access import member_required
+from launcher.views.launch_requests import address_of
 from launcher.views.progress import state_context
 from launcher.views.responses import ViewerRedirect
 from launcher.views.search_page import scope_of
@@ -44,7 +49,7 @@ LAUNCH_FIELDS: Final = (
 @member_required
 @require_POST
 def launch_create(request: HttpRequest) -> HttpResponse:
-    """Open studies in Weasis: straight away, or by htmx with progress in place."""
+    """Open studies in a viewer: straight away, or by htmx with progress in place."""
     usable = Archive.objects.usable_by(request.user)
     form = LaunchForm(request.POST, archives=usable)
     if not form.is_valid():
@@ -52,52 +57,113 @@ def launch_create(request: HttpRequest) -> HttpResponse:
             request, " ".join(map(str, form.non_field_errors())), status=400
         )
     values = form.cleaned_data
-    patients, holders = _known_of(request, values["selection"])
-    if len(patients) > 1 and "several_patients" not in request.POST:
-        return _confirmation(request, patients)
+    known = _known_of(request, values["selection"])
+    if known and len(known.patients) > 1 and "several_patients" not in request.POST:
+        return _confirmation(request, known.patients)
     archives = values["archives"]
-    if holders and not request.POST.getlist("archive"):
-        archives = [archive for archive in usable if archive.slug in holders]
-    return _start(request, values["selection"], archives, values["template"])
+    if known and known.found and not request.POST.getlist("archive"):
+        archives = [archive for archive in usable if archive.slug in known.holders]
+    found = _found(values["selection"], archives, known)
+    return _start(request, found, values["template"])
 
 
-def _known_of(
-    request: HttpRequest, selection: Selection
-) -> tuple[dict[str, str], set[str]]:
-    """Names of the patients by key, and slugs of the archives, where the search knows."""
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a search tells of the studies of a selection; perhaps not of all of them."""
+
+    found: tuple[FoundStudy, ...]
+    is_complete: bool
+
+    @property
+    def patients(self) -> dict[str, str]:
+        """Names of the patients, by key."""
+        patients = (one.study.patient for one in self.found)
+        return {patient_key(one): one.patient_name for one in patients}
+
+    @property
+    def holders(self) -> set[str]:
+        """The slugs of all archives that hold something of it."""
+        return {slug for one in self.found for slug in one.archives}
+
+
+def _known_of(request: HttpRequest, selection: Selection) -> _Known | None:
+    """``None`` without a search, or where it has expired."""
     user: Any = request.user
     search_id = request.POST.get("search")
     stored = search_store.load(search_id, user.pk) if search_id else None
     if stored is None:
-        return {}, set()
-    answers = search_store.answers(stored, scope_of(stored, user).slugs)
-    found = [
-        one
-        for one in merge(answers)
-        if one.study.study_instance_uid in selection.study_instance_uids
-    ]
-    patients = {
-        patient_key(one.study.patient): one.study.patient.patient_name for one in found
+        return None
+    wanted = {
+        *selection.study_instance_uids,
+        *(one.study_instance_uid for one in selection.series),
     }
-    return patients, {slug for one in found for slug in one.archives}
+    answers = search_store.answers(stored, scope_of(stored, user).slugs)
+    found = tuple(
+        one for one in merge(answers) if one.study.study_instance_uid in wanted
+    )
+    return _Known(found, is_complete=len(found) == len(wanted))
+
+
+def _found(
+    selection: Selection, archives: Sequence[Archive], known: _Known | None
+) -> Found:
+    """What is known without asking an archive."""
+    if known is None or not known.is_complete:
+        return Found(selection=selection, archives=tuple(archives), whole=())
+    return Found(
+        selection=selection,
+        archives=tuple(archives),
+        whole=tuple(
+            archive
+            for archive in archives
+            if all(archive.slug in one.archives for one in known.found)
+        ),
+        studies=tuple(one.study for one in known.found),
+    )
 
 
 def _start(
-    request: HttpRequest,
-    selection: Selection,
-    archives: Sequence[Archive],
-    template: LaunchTemplate | None,
+    request: HttpRequest, found: Found, template: LaunchTemplate | None
 ) -> HttpResponse:
+    """Launch by this template, or by the first that opens it."""
+    user: Any = request.user
+    if template is None:
+        template = Offers(user, address_of(request)).of(found).first.template
+    if _must_ask(found, template):
+        release_connection()
+        lookup = async_to_sync(find_now)(found.selection, found.archives, user=user)
+        if not lookup.studies:
+            message = _("No archive found it in time. Try again in a moment.")
+            return _problem(request, message, status=503)
+        holders = tuple(lookup.holders())
+        whole = holders if len(holders) == 1 else ()
+        found = replace(found, archives=holders, whole=whole, studies=lookup.studies)
+    chosen = offer(template, found, username=user.get_username())
+    if chosen.problem:
+        message = _("%(name)s can't open this. %(problem)s") % {
+            "name": chosen.template.name,
+            "problem": chosen.problem,
+        }
+        return _problem(request, message, status=400)
     return _answered(
         request,
         lambda: services.start_launch(
-            selection=selection,
-            archives=archives,
-            template=template or LaunchTemplate.objects.default(),
+            selection=found.selection,
+            archives=chosen.archives,
+            template=chosen.template,
             origin=Launch.Origin.PORTAL,
-            user=request.user if isinstance(request.user, User) else None,
+            user=user,
+            studies=found.studies,
         ),
     )
+
+
+def _must_ask(found: Found, template: LaunchTemplate) -> bool:
+    """Whether a viewer can't be started before archives have told of the studies."""
+    viewer = template.viewer
+    if viewer is None or not viewer.is_enabled or found.studies is not None:
+        return False
+    return viewer.must_ask(found.selection, found.archives)
 
 
 def _answered(
@@ -188,7 +254,9 @@ def launch_retry(request: HttpRequest, launch_id: UUID) -> HttpResponse:
             "administrator for access."
         )
         return _problem(request, message, status=403)
-    return _start(request, launch.build.get_selection(), archives, launch.template)
+    template = launch.template or LaunchTemplate.objects.default()
+    found = _found(launch.build.get_selection(), archives, None)
+    return _start(request, found, template)
 
 
 def _upload_again(request: HttpRequest, launch: Launch) -> HttpResponse:

@@ -141,7 +141,7 @@ async def search_archive(
         answers = search_store.answers(scope.search, scope.slugs)
         context = {
             "chip": Chip(archive=archive, answer=answer),
-            **table_context(scope, scope.rows(answers, only=slug)),
+            **table_context(request, scope, scope.rows(answers, only=slug)),
             **outcome(scope, answers),
         }
         return render(request, "launcher/_chip.html", context)
@@ -165,7 +165,7 @@ async def search_study(request: HttpRequest, search_id: str, key: str) -> HttpRe
             "other_studies": other_studies,
             "message": message,
             "row": row,
-            **table_context(scope, [row]),
+            **table_context(request, scope, [row]),
         }
         name = "_series.html" if request.htmx else "study_detail.html"  # type: ignore[attr-defined]
         return render(request, f"launcher/{name}", context)

@@ -10,12 +10,14 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 
 from archives.models import Archive
-from launcher.models import Launch, LaunchTemplate
+from launcher.launching.offers import Offers
+from launcher.models import Launch
 from launcher.search import asking
 from launcher.search import store as search_store
 from launcher.search.asking import ArchiveAnswer, FoundStudy
 from launcher.search.forms import ANY, RANGE, StudySearchForm, initial
 from launcher.search.store import StoredSearch
+from launcher.views.launch_requests import address_of
 
 RECENT_LAUNCHES: Final = 5
 NAMED_ADMINISTRATORS: Final = 3
@@ -139,7 +141,7 @@ def results_context(
         "administrators": administrators(),
         "recognised": criteria.recognised,
         "chips": chips(scope, answers),
-        **table_context(scope, scope.rows(answers)),
+        **table_context(request, scope, scope.rows(answers)),
         **outcome(scope, answers),
     }
 
@@ -148,14 +150,15 @@ def chips(scope: SearchScope, answers: dict[str, ArchiveAnswer]) -> list[Chip]:
     return [Chip(archive=one, answer=answers.get(one.slug)) for one in scope.archives]
 
 
-def table_context(scope: SearchScope, rows: Iterable[Row]) -> dict[str, Any]:
+def table_context(
+    request: HttpRequest, scope: SearchScope, rows: Iterable[Row]
+) -> dict[str, Any]:
     """What ``launcher/_studies.html`` expects."""
-    templates = list(LaunchTemplate.objects.exclude(viewer__is_enabled=False))
     return {
         "search": scope.search,
         "rows": list(rows),
         "several_archives": len(scope.archives) > 1,
-        "launch_templates": templates if len(templates) > 1 else [],
+        "offers": Offers(request.user, address_of(request)),
     }
 
 

@@ -20,7 +20,8 @@ from launcher.viewer_values import values_of
 from launcher.viewers import (
     PLACEHOLDERS,
     Limits,
-    limits_problem,
+    limit_exceeded,
+    limit_problem,
     missing_values,
     template_problem,
     viewer_url,
@@ -287,8 +288,9 @@ def test_series_of_a_launch_with_whole_studies_do_not_narrow_it():
     ],
 )
 def test_limit_is_explained(limits, problem):
-    message = limits_problem(limits, studies=3, archives=2, dicomweb_archives=1)
+    limit = limit_exceeded(limits, studies=3, archives=2, dicomweb_archives=1)
+    message = limit_problem(limit, limits, 3)
 
     assert problem in message
     assert bool(message) is bool(problem)
-    assert not limits_problem(limits, studies=None, archives=1, dicomweb_archives=1)
+    assert not limit_exceeded(limits, studies=None, archives=1, dicomweb_archives=1)

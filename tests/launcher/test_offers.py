@@ -1,0 +1,201 @@
+"""What the portal offers to open studies with, and that it keeps its word."""
+
+import re
+from html import unescape
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from archives.embedded import EmbeddedArchive
+from archives.models import Archive
+from launcher.models import Launch, LaunchTemplate, Viewer, ViewerRule
+from tests.factories import make_dimse_archive
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("valkey"),
+]
+HTMX = {"HX-Request": "true"}
+STUDIES = "https://web.example/?s={study_uids}"
+
+
+@pytest.fixture(scope="module")
+def served(dicom_files):
+    with EmbeddedArchive(dicom_files.paths(dicom_files.group("demo"))) as running:
+        yield running
+
+
+@pytest.fixture
+def client(admin_client):
+    return admin_client
+
+
+def make_template(name, url="", *, archives=(), **limits):
+    """A template, of a viewer of its own if it has an address."""
+    slug = name.lower().replace(" ", "-")
+    viewer = None
+    if url:
+        viewer = Viewer.objects.create(name=name, slug=slug, url_template=url, **limits)
+    template = LaunchTemplate.objects.create(name=name, slug=slug, viewer=viewer)
+    template.archives.set(archives)
+    return template
+
+
+def fragment(client, text, slug="main"):
+    results = client.post(reverse("launcher:search_create"), {"quick": text})
+    return client.get(f"{results['Location']}archives/{slug}/", headers=HTMX)
+
+
+def forms(response):
+    """The launch forms of a page: hidden fields, what can be chosen, and what can't."""
+    html = response.content.decode()
+    for form in re.findall(r'<form [^>]*action="/launch/".*?</form>', html, re.DOTALL):
+        hidden = re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form)
+        offered = re.findall(r'<button[^>]* name="template" value="([^"]*)"', form)
+        refused = {
+            slug: unescape(re.search(rf'id="{why}">(.*?)</p>', form)[1])
+            for why, slug in re.findall(
+                r'aria-disabled="true" aria-describedby="(why-\w+-([\w-]+))"', form
+            )
+        }
+        yield hidden, offered, refused
+
+
+def opened(client, hidden, slug):
+    fields = {}
+    for name, value in hidden:
+        fields.setdefault(name, []).append(value)
+    return client.post("/launch/", fields | {"template": slug})
+
+
+def test_what_is_offered_opens_and_what_is_not_is_refused_for_the_same_reason(
+    client, served
+):
+    make_dimse_archive(served)
+    elsewhere = make_dimse_archive(slug="other", name="Other", position=9)
+    make_template("Plain")
+    make_template("Elsewhere", archives=[elsewhere])
+    make_template("Web", STUDIES, needs_dicomweb=True)
+    make_template("By address", "https://web.example/?u={archive_url}&s={study_uids}")
+    make_template("By host", "app:open?h={host}&s={study_uids}")
+    make_template("By patient", "https://web.example/?p={patient_id}")
+    make_template("Off", STUDIES, is_enabled=False)
+    make_template("By object", "https://web.example/?o={object_uid}&s={study_uid}")
+
+    [(hidden, offered, refused)] = forms(fragment(client, "A1001"))
+
+    default = LaunchTemplate.objects.default().slug
+    assert offered == [default, default, "by-host", "by-patient", "plain"]
+    assert refused.keys() == {"elsewhere", "web", "by-address", "off", "by-object"}
+    assert (
+        refused["web"] == "It opens studies by DICOMweb, which Main PACS does not have."
+    )
+    assert refused["off"] == "This viewer is disabled."
+    assert refused["elsewhere"] == "It is for other archives than those that hold this."
+    for slug in offered:
+        assert opened(client, hidden, slug).status_code == 302
+    started = Launch.objects.count()
+    for slug, reason in refused.items():
+        answer = opened(client, hidden, slug)
+        assert answer.status_code == 400
+        assert reason in unescape(answer.content.decode())
+    assert Launch.objects.count() == started == len(offered)
+
+
+def test_viewer_for_one_archive_opens_what_two_archives_hold(client, served):
+    make_dimse_archive(served)
+    make_dimse_archive(served, slug="copy", name="Copy", position=1)
+    make_template("Web", STUDIES, needs_one_archive=True)
+    fragment(client, "A1001")
+    results = client.post(reverse("launcher:search_create"), {"quick": "A1001"})
+    page = client.get(f"{results['Location']}?wait")
+
+    hidden, offered, _ = next(f for f in forms(page) if f[1])
+
+    assert [value for name, value in hidden if name == "archive"] == ["main", "copy"]
+    assert "web" in offered
+    assert opened(client, hidden, "web").status_code == 302
+    assert [one.slug for one in Launch.objects.get().build.archives.all()] == ["main"]
+
+
+def test_template_with_archives_of_its_own_asks_those_alone(client, served):
+    make_dimse_archive(served)
+    copy = make_dimse_archive(served, slug="copy", name="Copy", position=1)
+    make_template("Copies", archives=[copy])
+    results = client.post(reverse("launcher:search_create"), {"quick": "A1001"})
+    hidden, *_ = next(
+        f for f in forms(client.get(f"{results['Location']}?wait")) if f[1]
+    )
+
+    opened(client, hidden, "copies")
+
+    assert [one.slug for one in Launch.objects.get().build.archives.all()] == ["copy"]
+
+
+def test_rule_decides_what_comes_first_by_the_modalities_of_each_study(client, served):
+    make_dimse_archive(served)
+    web = make_template("Web", STUDIES)
+    ViewerRule.objects.create(name="Mammography", modalities="CR", template=web)
+
+    found = list(forms(fragment(client, "lindqvist")))
+
+    default = LaunchTemplate.objects.default().slug
+    assert [offered[0] for _, offered, _ in found] == ["web", default, default]
+    text = unescape(re.sub(r"<[^>]+>", "", fragment(client, "A1011").content.decode()))
+    assert "Open in Weasis" in text
+
+
+def test_button_says_why_nothing_opens_a_study(client, served):
+    make_dimse_archive(served)
+    elsewhere = make_dimse_archive(slug="other", name="Other", position=9)
+    LaunchTemplate.objects.default().archives.set([elsewhere])
+
+    html = fragment(client, "A1001").content.decode()
+
+    why = re.search(
+        r'<button class="open" type="button" aria-disabled="true" '
+        r'aria-describedby="([\w-]+)" data-open>',
+        html,
+    )
+    assert re.search(rf'<p class="reason" id="{why[1]}">It is for other archives', html)
+
+
+def test_rows_cost_no_query_each(client, served):
+    make_dimse_archive(served)
+    web = make_template("Web", STUDIES, archives=Archive.objects.all())
+    ViewerRule.objects.create(name="Web", modalities="MG", template=web)
+    fragment(client, "A1001")  # what is read once per process
+
+    with CaptureQueriesContext(connection) as one_row:
+        fragment(client, "A1001")
+    with CaptureQueriesContext(connection) as more:
+        fragment(client, "lindqvist")
+
+    assert len(more) == len(one_row)
+
+
+def test_launch_again_asks_for_what_its_viewer_needs(client, served, dicom_files):
+    make_dimse_archive(served)
+    template = make_template("By patient", "https://web.example/?p={patient_id}")
+    [(hidden, *_)] = forms(fragment(client, "A1001"))
+    first = opened(client, hidden, template.slug)
+
+    again = client.post(f"/launch/{Launch.objects.get().pk}/retry/")
+
+    assert again["Location"] == first["Location"] == "https://web.example/?p=DEMO-1"
+
+
+def test_launch_again_needs_a_viewer_that_is_enabled(client, served):
+    make_dimse_archive(served)
+    make_template("Web", STUDIES)
+    [(hidden, *_)] = forms(fragment(client, "A1001"))
+    opened(client, hidden, "web")
+    Viewer.objects.update(is_enabled=False)
+
+    again = client.post(f"/launch/{Launch.objects.get().pk}/retry/")
+
+    assert again.status_code == 400
+    assert "This viewer is disabled." in again.content.decode()
+    assert Launch.objects.count() == 1
