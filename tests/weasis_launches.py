@@ -1,7 +1,7 @@
-"""Launches of every kind for the oracle of URIs: many, cheap, and still shrinkable.
+"""Launches of every kind for the oracle of URIs: many, and cheap.
 
-A launch is read from plain bytes, which hypothesis draws much faster than a tree of
-values. Characters that are syntax somewhere come up often enough to be refused often, and
+A launch is read from random bytes, which are drawn much faster than a tree of values.
+Characters that are syntax somewhere come up often enough to be refused often, and
 seldom enough that half of all launches can be carried.
 """
 
