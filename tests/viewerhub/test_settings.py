@@ -12,17 +12,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-READ = """
-import json, sys
-from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
-try:
-    values = {name: getattr(settings, name) for name in sys.argv[1:]}
-    print(json.dumps(values, default=str))
-except ImproperlyConfigured as error:
-    print(json.dumps({"refused": str(error)}))
-"""
+from tests.settings_reader import ROOT, read_settings
+
 PRODUCTION = {
     "ALLOWED_HOSTS": "viewerhub.example.org",
     "DATABASE_URL": "postgres://hub:word@db.example.org/viewerhub",
@@ -34,27 +25,9 @@ PRODUCTION = {
 }
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Python with these variables and nothing else of ours."""
-    inherited = {
-        name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ
-    }
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env=inherited | {"DJANGO_SETTINGS_MODULE": "viewerhub.settings"} | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def read(*names: str, **environment: str) -> dict[str, Any]:
     """These settings, or why they are refused under the key ``refused``."""
-    result = run("-c", READ, *(names or ("DEBUG",)), **environment)
-    assert result.returncode == 0, result.stderr
-    values: dict[str, Any] = json.loads(result.stdout)
-    return values
+    return read_settings(list(names or ("DEBUG",)), environment)
 
 
 def test_settings_production_names_every_missing_value_at_once() -> None:
@@ -216,8 +189,16 @@ def test_settings_pass_identity_providers_to_the_login() -> None:
 
 def test_settings_of_production_pass_the_deployment_check() -> None:
     command = ("manage.py", "check", "--deploy", "--fail-level", "WARNING")
+    path = {"PATH": os.environ["PATH"]} if "PATH" in os.environ else {}
 
-    result = run(*command, **PRODUCTION)
+    result = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=path | PRODUCTION,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert result.returncode == 0, result.stderr
 
