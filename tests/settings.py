@@ -24,5 +24,7 @@ MIDDLEWARE = ["tests.asgi.close_after_request", *MIDDLEWARE]  # noqa: F405
 # Tests log in often, and guard nothing with these passwords.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
-# Static files come from where they are written; nothing is collected.
+# Static files come from where they are written; nothing is collected. They are looked up
+# when they are asked for: to list them all takes longer than most requests of a test.
 STATIC_ROOT = None
+WHITENOISE_AUTOREFRESH = True
