@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -165,6 +165,47 @@ def test_slow_archive_hides_no_other_and_moves_no_row(
         expect(alice.locator("#archive-slow")).to_contain_text("slow 3")
         expect(studies(alice)).to_have_count(3)
         expect(studies(alice).first).to_contain_text("also in")
+
+
+def test_studies_are_opened_while_another_archive_is_slow(
+    alice: Page, hub: Stack, viewer: list[str], dicom_files: DicomFiles
+):
+    paths = dicom_files.paths(dicom_files.group("demo"))
+    with Slow(paths) as slow, further_archive(hub, "slow", port=slow.port):
+        search(alice, "DEMO-1")
+        expect(studies(alice)).to_have_count(3)
+        assert slow.asked.wait(20)
+        with alice.expect_request(lambda request: request.url.startswith("weasis:")):
+            studies(alice).nth(1).get_by_role("button", name="Open in Weasis").click()
+
+        downloaded = WeasisClient().open(viewer[0]).downloaded
+
+        assert set(downloaded) == dicom_files.study("ct").sop_instance_uids
+        expect(alice.locator("#archive-slow")).to_contain_text("asking…")
+        assert not slow.cancelled.is_set()
+
+
+LEAVING = {
+    "searches again": lambda page: search(page, "lindqvist"),
+    "goes elsewhere": lambda page: page.get_by_role("link", name="ViewerHub").click(),
+    "closes the page": lambda page: page.close(),
+}
+
+
+@pytest.mark.parametrize("leave", LEAVING.values(), ids=LEAVING.keys())
+def test_leaving_a_search_ends_it_at_the_archive(
+    alice: Page, hub: Stack, dicom_files: DicomFiles, leave: Callable[[Page], None]
+):
+    paths = dicom_files.paths(dicom_files.group("demo"))
+    with Slow(paths) as slow, further_archive(hub, "slow", port=slow.port):
+        search(alice, "DEMO-1")
+        expect(studies(alice)).to_have_count(3)
+        assert slow.asked.wait(20)
+        assert not slow.cancelled.is_set()
+
+        leave(alice)
+
+        assert slow.cancelled.wait(20)
 
 
 def test_rows_above_the_one_in_use_wait_until_they_are_asked_for(
