@@ -17,7 +17,7 @@ PRODUCTION = VIEWERHUB_PRODUCTION=true SECRET_KEY=$(RANDOM) \
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev demo test lint format typecheck \
-	screenshots constraints clean
+	messages screenshots constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | \
@@ -47,6 +47,14 @@ typecheck: $(VENV)/.installed-dev ## Check types only
 format: $(VENV)/.installed-dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Without the date, catalogues change only where texts do.
+messages: $(VENV)/.installed ## Collect and compile the texts to translate (needs gettext)
+	$(BIN)/python manage.py makemessages --all --no-wrap --no-obsolete \
+		--add-location file --ignore tests --ignore var
+	sed -i.old '/^"POT-Creation-Date/d' viewerhub/locale/*/LC_MESSAGES/django.po
+	rm -f viewerhub/locale/*/LC_MESSAGES/*.old
+	$(BIN)/python manage.py compilemessages --ignore $(VENV)
 
 screenshots: $(VENV)/.installed-dev ## Take the pictures of docs/images (needs Chromium)
 	$(BIN)/python -m tests.screenshots

@@ -7,6 +7,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from django.utils import translation
 
 from archives.embedded import EmbeddedArchive
 from tests import environment
@@ -60,6 +61,12 @@ def pytest_configure_node(node: Any) -> None:
         node.config.stash[LABORATORY] = server
         node.config.add_cleanup(server.close)
     node.workerinput["laboratory"] = node.config.stash[LABORATORY].address
+
+
+@pytest.fixture(autouse=True)
+def english() -> None:
+    """The test before may have left its thread in the language of a page."""
+    translation.deactivate()
 
 
 @pytest.fixture(scope="session")

@@ -94,6 +94,7 @@ def test_document_names_commands_that_exist(document: Path) -> None:
         "createsuperuser",
         "migrate",
         "shell",
+        "makemessages",
         "makemigrations",
         "changepassword",
     }

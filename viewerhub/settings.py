@@ -12,6 +12,7 @@ from typing import Any
 from csp.constants import NONCE, NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
+from django.utils.translation import gettext_lazy as _
 
 from viewerhub import logs, navigation
 from viewerhub.env import (
@@ -339,7 +340,14 @@ VIEWERHUB_ADMIN_POLICY = {
 
 # Language, time, static files
 
-LANGUAGE_CODE = "en"
+LANGUAGE_CODE = "en"  # of whoever names none of these, and of programs
+LANGUAGES = [("en", _("English")), ("fr", _("French")), ("de", _("German"))]
+LOCALE_PATHS = [BASE_DIR / "viewerhub" / "locale"]
+LANGUAGE_COOKIE_NAME = "language"
+LANGUAGE_COOKIE_AGE = 365 * 86400
+LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SAMESITE = "Lax"
+LANGUAGE_COOKIE_SECURE = IS_HTTPS
 TIME_ZONE = text("TIME_ZONE", "UTC")
 USE_I18N = USE_TZ = True
 USE_THOUSAND_SEPARATOR = True
@@ -363,6 +371,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "ViewerHub",
     "SITE_HEADER": "ViewerHub",
     "SITE_URL": "/",
+    "SHOW_LANGUAGES": True,
     "STYLES": [lambda request: static("viewerhub/admin.css")],
     "COMMAND": {"search_models": False},
     "SIDEBAR": {"navigation": navigation.SIDEBAR},

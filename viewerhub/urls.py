@@ -3,6 +3,7 @@
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
+from django.views.i18n import set_language
 
 from launcher.api.endpoints import api
 from viewerhub import operations
@@ -13,6 +14,7 @@ admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-a
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
+    path("language/", set_language, name="set_language"),
     path("livez", operations.livez, name="livez"),
     path("readyz", operations.ReadinessView.as_view(), name="readyz"),
     path("metrics", operations.metrics, name="metrics"),

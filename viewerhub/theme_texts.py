@@ -1,0 +1,63 @@
+"""Texts of the admin's theme, which has no translations of its own.
+
+Nothing reads this module but ``make messages``, which puts them into the catalogues.
+"""
+
+from django.utils.translation import gettext_noop as _
+
+# fmt: off
+TEXTS = (
+    _("Select record"),
+    _("Select action"),
+    _("Collapse"),
+    _("Current file"),
+    _("Reset to default"),
+    _("From"),
+    _("To"),
+    _("Date from"),
+    _("Date to"),
+    _("Add new item"),
+    _("Action"),
+    _("Select action to run"),
+    _("Raw passwords are not stored, so there is no way to see this user’s password, but you can change the password using <a href=\"{}\" class=\"text-primary-600 dark:text-primary-500\">this form</a>."),
+    _("Select value"),
+    _("Run"),
+    _("After you've created a user, you’ll be able to edit more user options."),
+    _("Filters"),
+    _("Expand row"),
+    _("Welcome back to"),
+    _("Forgotten your password or username?"),
+    _("Type to search"),
+    _("You have been successfully logged out from the administration"),
+    _("No data"),
+    _("More actions"),
+    _("All applications"),
+    _("True"),
+    _("False"),
+    _("Apply Filters"),
+    _("Select all rows"),
+    _("Recent searches"),
+    _("No recent searches"),
+    _("No results matching your query"),
+    _("\n                Found %(counter)s result in %(time)s seconds\n            "),
+    _("This item will be deleted."),
+    _("Click to cancel"),
+    _("No results found"),
+    _("This page yielded into no results. Create a new item or reset your filters."),
+    _("Reset filters"),
+    _("Click to download"),
+    _("Go back"),
+    _("Previous"),
+    _("Next"),
+    _("Search apps and models..."),
+    _("General"),
+    _("Light"),
+    _("Dark"),
+    _("System"),
+    _("Return to site"),
+    _("Choose file to upload"),
+    _("Toggle password visibility"),
+    _("Add row"),
+    _("Date"),
+)
+# fmt: on
