@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 
 from archives.entities import Study
 from archives.models import Archive
+from launcher import messages
 from launcher.launching.offers import Choices, Offers
 from launcher.search import store as search_store
 from launcher.search.store import StoredSearch
@@ -45,6 +46,12 @@ _PATHS: Final = {
 def key_in(uid: str, search: StoredSearch) -> str:
     """What addresses call a study or series of this search."""
     return search_store.key_of(search, uid)
+
+
+@register.filter
+def translated(message: str) -> str:
+    """What the hub said of an archive or a launch, in the reader's language."""
+    return messages.translated(str(message))
 
 
 @register.simple_tag
