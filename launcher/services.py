@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 
 from archives.entities import Selection, Study
 from archives.models import Archive
-from launcher import store, tasks, weasis
+from launcher import cached_images, store, tasks, weasis
 from launcher.criteria import LaunchExtras
 from launcher.models import (
     ApiClient,
@@ -205,6 +205,12 @@ def _store(
         build.archives.add(*keys)
     launch.build, launch.state = build, Launch.State(build.state)
     launch.save(force_insert=True)
+
+
+def revoke_launch(launch: Launch) -> None:
+    """End its addresses at once, and forget its images here; viewers keep theirs."""
+    launch.revoke()
+    cached_images.forget([launch.build_id])
 
 
 def restart_build(build_id: str) -> None:

@@ -6,6 +6,7 @@ from django.urls import URLPattern, path
 
 from launcher import gateway
 from launcher.views import (
+    launch_pages,
     launch_urls,
     launches,
     manifest_urls,
@@ -37,10 +38,17 @@ portal: list[URLPattern] = [
         name="series_thumbnail",
     ),
     path("launch/", launches.launch_create, name="launch_create"),
-    path("launch/<uuid:launch_id>/", launches.launch_detail, name="launch_detail"),
-    path("launch/<uuid:launch_id>/state/", launches.launch_state, name="launch_state"),
+    path("launch/<uuid:launch_id>/", launch_pages.launch_detail, name="launch_detail"),
+    path(
+        "launch/<uuid:launch_id>/state/", launch_pages.launch_state, name="launch_state"
+    ),
     path("launch/<uuid:launch_id>/retry/", launches.launch_retry, name="launch_retry"),
-    path("launches/", launches.launch_list, name="launch_list"),
+    path(
+        "launch/<uuid:launch_id>/revoke/",
+        launch_pages.launch_revoke,
+        name="launch_revoke",
+    ),
+    path("launches/", launch_pages.launch_list, name="launch_list"),
     path("theme/", preferences.theme, name="theme"),
 ]
 IID: Final = {"is_iid": True}

@@ -14,9 +14,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from launcher import cached_images
 from launcher.admin.base import BaseAdmin
 from launcher.models import ArchiveOutcome, Launch
+from launcher.services import revoke_launch
 
 _KINDS = {
     ArchiveOutcome.State.OK: ("ok", "✓"),
@@ -171,8 +171,7 @@ class LaunchAdmin(BaseAdmin):
         )
 
     def _revoke(self, request: HttpRequest, launch: Launch) -> None:
-        launch.revoke()
-        cached_images.forget([launch.build_id])
+        revoke_launch(launch)
         self.log_change(request, launch, "Revoked.")
 
     def get_urls(self) -> list[URLPattern]:

@@ -19,7 +19,6 @@ from ninja import Header, Query
 from ninja.errors import AuthorizationError
 from ninja.security import HttpBearer
 
-from launcher import cached_images
 from launcher.api.accepting import accept
 from launcher.api.documentation import DocumentedApi
 from launcher.api.errors import handle_errors, needs_scope, refusals
@@ -41,6 +40,7 @@ from launcher.launching import callers
 from launcher.launching.callers import Caller
 from launcher.models import ApiClient, Launch
 from launcher.services import ArchiveProgress, progress_of, start_launch
+from launcher.services import revoke_launch as end_launch
 
 Scope = ApiClient.Scope
 
@@ -217,8 +217,7 @@ def revoke_launch(request: HttpRequest, launch_id: UUID) -> None:
     """
     own = Launch.objects.of_client(_client(request))
     launch = get_object_or_404(own, pk=launch_id)
-    launch.revoke()
-    cached_images.forget([launch.build_id])
+    end_launch(launch)
 
 
 SEARCH: Final[dict[str, Any]] = {

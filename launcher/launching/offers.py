@@ -50,6 +50,11 @@ class Found:
         )
 
 
+def found_of(selection: Selection, archives: Sequence[Archive]) -> Found:
+    """What these archives may hold, of which no more is known."""
+    return Found(selection=selection, archives=tuple(archives), whole=())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
     """A template, and the archives it opens something from, or why it does not."""

@@ -1,4 +1,4 @@
-"""Opening studies from the portal, and what became of it."""
+"""Opening studies from the portal, for the first time or again."""
 
 from __future__ import annotations
 
@@ -7,36 +7,32 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
-from django.core.paginator import Paginator
-from django.db.models import QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_POST, require_safe
-from django_htmx.http import HTMX_STOP_POLLING
+from django.views.decorators.http import require_POST
 
 from archives.entities import Selection
 from archives.models import Archive
 from launcher import services
 from launcher.criteria import CriteriaError
+from launcher.launching.callers import template_named
 from launcher.launching.lookup import find_now
-from launcher.launching.offers import Found, Offers, offer
+from launcher.launching.offers import Found, Offers, found_of, offer
 from launcher.models import Launch, LaunchTemplate
 from launcher.search import store as search_store
 from launcher.search.asking import FoundStudy, merge, patient_key
 from launcher.search.forms import LaunchForm
 from launcher.threads import release_connection
 from launcher.views.access import member_required
+from launcher.views.launch_pages import visible_launch
 from launcher.views.launch_requests import address_of
-from launcher.views.progress import state_context
+from launcher.views.progress import help_context, state_context
 from launcher.views.responses import ViewerRedirect
 from launcher.views.search_page import scope_of
 
-arender = sync_to_async(render)
-
-LAUNCHES_PER_PAGE: Final = 30
 LAUNCH_FIELDS: Final = (
     "study_instance_uid",
     "series_instance_uid",
@@ -109,7 +105,7 @@ def _found(
 ) -> Found:
     """What is known without asking an archive."""
     if known is None or not known.is_complete:
-        return Found(selection=selection, archives=tuple(archives), whole=())
+        return found_of(selection, archives)
     return Found(
         selection=selection,
         archives=tuple(archives),
@@ -155,6 +151,7 @@ def _start(
             user=user,
             studies=found.studies,
         ),
+        found,
     )
 
 
@@ -167,7 +164,9 @@ def _must_ask(found: Found, template: LaunchTemplate) -> bool:
 
 
 def _answered(
-    request: HttpRequest, start: Callable[[], services.StartedLaunch]
+    request: HttpRequest,
+    start: Callable[[], services.StartedLaunch],
+    found: Found | None = None,
 ) -> HttpResponse:
     try:
         started = start()
@@ -176,28 +175,38 @@ def _answered(
     except CriteriaError as error:  # a viewer or template that can't open these
         messages = " ".join(problem.message for problem in error.problems)
         return _problem(request, messages, status=400)
-    return _started(request, started)
+    return _started(request, started, found)
 
 
-def _started(request: HttpRequest, started: services.StartedLaunch) -> HttpResponse:
+def _started(
+    request: HttpRequest, started: services.StartedLaunch, found: Found | None
+) -> HttpResponse:
     redirect = ViewerRedirect(started.uri, started.viewer)
     if not request.htmx:  # type: ignore[attr-defined]
         return redirect
     if started.viewer:  # nothing to follow: it is over once the browser is on its way
         return HttpResponse(headers={"HX-Redirect": redirect.url})
-    context = {"uri": started.uri, **state_context(started.launch, [])}
+    context = {
+        "uri": started.uri,
+        **state_context(started.launch, []),
+        **help_context(request, found),
+    }
     return render(request, "launcher/_launch.html", context)
 
 
 def _problem(request: HttpRequest, message: str, *, status: int) -> HttpResponse:
-    context = {"message": message, "fields": _posted(request)}
+    context = {"message": message, "fields": _posted(request), "action": request.path}
     if request.htmx:  # type: ignore[attr-defined]
         return render(request, "launcher/_launch_problem.html", context, status=422)
     return render(request, "launcher/launch_problem.html", context, status=status)
 
 
 def _confirmation(request: HttpRequest, patients: dict[str, str]) -> HttpResponse:
-    context = {"patients": list(patients.values()), "fields": _posted(request)}
+    context = {
+        "patients": list(patients.values()),
+        "fields": _posted(request),
+        "action": request.path,
+    }
     if request.htmx:  # type: ignore[attr-defined]
         return render(request, "launcher/_launch_confirm.html", context)
     return render(request, "launcher/launch_confirm.html", context)
@@ -211,39 +220,10 @@ def _posted(request: HttpRequest) -> list[tuple[str, str]]:
 
 
 @member_required
-@require_GET
-async def launch_state(request: HttpRequest, launch_id: UUID) -> HttpResponse:
-    """Progress of a launch; status 286 tells htmx that it will not change any more."""
-    context = await _context(request, launch_id)
-    name = "_launch_progress.html" if "page" in request.GET else "_launch_state.html"
-    status = HTMX_STOP_POLLING if context["is_over"] else 200
-    return await arender(request, f"launcher/{name}", context, status=status)
-
-
-@member_required
-@require_safe
-async def launch_detail(request: HttpRequest, launch_id: UUID) -> HttpResponse:
-    """The page of a launch: state, answers of the archives, and what to do next."""
-    context = await _context(request, launch_id)
-    return await arender(request, "launcher/launch_detail.html", context)
-
-
-async def _context(request: HttpRequest, launch_id: UUID) -> dict[str, Any]:
-    launch = await sync_to_async(_visible_launch)(request, launch_id)
-    return state_context(launch, await services.progress_of(launch))
-
-
-def _visible_launch(request: HttpRequest, launch_id: UUID) -> Launch:
-    visible = Launch.objects.visible_to(request.user)
-    related = visible.select_related("build", "template", "user", "api_client")
-    return get_object_or_404(related, pk=launch_id)
-
-
-@member_required
 @require_POST
 def launch_retry(request: HttpRequest, launch_id: UUID) -> HttpResponse:
     """A new launch of the same selection, of the archives the user may still use."""
-    launch = _visible_launch(request, launch_id)
+    launch = visible_launch(request, launch_id)
     if launch.build.uploaded_manifest:
         return _upload_again(request, launch)
     usable = Archive.objects.usable_by(request.user)
@@ -255,7 +235,12 @@ def launch_retry(request: HttpRequest, launch_id: UUID) -> HttpResponse:
         )
         return _problem(request, message, status=403)
     template = launch.template or LaunchTemplate.objects.default()
-    found = _found(launch.build.get_selection(), archives, None)
+    if slug := request.POST.get("template"):
+        try:
+            template = template_named(slug)
+        except CriteriaError as error:
+            return _problem(request, error.problems[0].message, status=400)
+    found = found_of(launch.build.get_selection(), archives)
     return _start(request, found, template)
 
 
@@ -276,24 +261,4 @@ def _upload_again(request: HttpRequest, launch: Launch) -> HttpResponse:
         lambda: services.start_uploaded(
             launch.build.uploaded_manifest, template=template, user=user
         ),
-    )
-
-
-@member_required
-@require_safe
-def launch_list(request: HttpRequest) -> HttpResponse:
-    """The user's own launches, newest first."""
-    launches = _with_counts(Launch.objects.filter(user=request.user.pk))
-    page = Paginator(launches, LAUNCHES_PER_PAGE).get_page(request.GET.get("page"))
-    return render(request, "launcher/launch_list.html", {"page": page})
-
-
-def _with_counts(launches: QuerySet[Launch]) -> QuerySet[Launch]:
-    return (
-        launches.order_by("-created")
-        .select_related("build", "user")
-        .annotate(
-            instances=Sum("build__outcomes__instances"),
-            series=Sum("build__outcomes__series"),
-        )
     )

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
+from django.conf import settings
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from launcher import weasis
+from launcher.launching.offers import Found, Offers
 from launcher.models import ArchiveOutcome, Launch
 from launcher.services import ArchiveProgress
+from launcher.views.launch_requests import address_of
 
-# Weasis needs a moment to start. Then the page offers help, and asks less often, until
-# nobody is waiting for it any more.
+# Weasis needs a moment to start, once there is something to open. Then the page offers
+# help, and asks less and less often whether it came after all.
 PATIENCE: Final = timedelta(seconds=6)
-FOLLOWED: Final = timedelta(minutes=2)
+HOPE: Final = timedelta(minutes=1)
+FOLLOWED: Final = timedelta(minutes=10)
 ASKING: Final = "asking"
 OVER: Final = (
     Launch.State.FAILED,
@@ -77,12 +83,17 @@ class ProgressLine:
 
 
 def state_context(
-    launch: Launch, progress: Sequence[ArchiveProgress]
+    launch: Launch, progress: Sequence[ArchiveProgress], *, is_heard: bool = True
 ) -> dict[str, Any]:
-    """What ``_launch_state.html`` and ``_launch_progress.html`` expect."""
+    """What ``_launch_state.html`` and ``_launch_progress.html`` expect.
+
+    ``is_heard`` tells whether the hub would hear from Weasis: see ``is_heard_of``.
+    """
     lines = [ProgressLine(one) for one in progress]
     asking = [one for one in lines if one.progress.state == ASKING]
-    age = timezone.now() - launch.created
+    is_ready = launch.state == Launch.State.READY
+    waiting = timezone.now() - _since(launch)
+    is_final = launch.state in OVER or (is_ready and not is_heard)
     return {
         "launch": launch,
         "lines": lines,
@@ -91,9 +102,66 @@ def state_context(
         "problems": [one for one in lines if one.is_problem]
         or _if_failed(launch, lines),
         "instances": sum(one.instances for one in progress),
-        "needs_help": launch.state == Launch.State.READY and age > PATIENCE,
-        "is_over": launch.state in OVER or not launch.is_open() or age > FOLLOWED,
-        "interval": "3s" if age > 5 * PATIENCE else "1s",
+        "is_heard": is_heard,
+        "needs_help": is_ready and (not is_heard or waiting > PATIENCE),
+        "is_over": is_final or not launch.is_open() or waiting > FOLLOWED,
+        "interval": _interval(waiting),
+    }
+
+
+def _since(launch: Launch) -> datetime:
+    """Since when Weasis could have come, or the launch waits for its build."""
+    finished = launch.build.finished
+    return max(launch.created, finished) if finished else launch.created
+
+
+def _interval(waiting: timedelta) -> str:
+    if waiting < 5 * PATIENCE:
+        return "1s"
+    return "3s" if waiting < HOPE else "15s"
+
+
+def is_heard_of(launch: Launch) -> bool:
+    """Whether Weasis asks the hub for anything once it has started.
+
+    It does not where a template lets it search the archives by itself.
+    """
+    template = launch.template
+    if template is None or template.viewer or launch.build.uploaded_manifest:
+        return True
+    if template.mode == template.Mode.MANIFEST or launch.state != Launch.State.READY:
+        return True
+    example = weasis.example_manifest_url(settings.VIEWERHUB_PUBLIC_URL)
+    archives = launch.build.archives.all()
+    uri = template.uri(example, launch.build.get_selection(), archives)
+    return example.rpartition("/")[2] in uri
+
+
+# Help where Weasis does not come
+
+INSTALLERS: Final = {
+    "Windows": "https://weasis.org/en/getting-started/windows/",
+    "macOS": "https://weasis.org/en/getting-started/macos/",
+    "Linux": "https://weasis.org/en/getting-started/linux/",
+}
+_SYSTEMS: Final = {"Windows": "Windows", "Macintosh": "macOS", "Linux": "Linux"}
+
+
+def installers(user_agent: str) -> list[tuple[str, str]]:
+    """Systems that Weasis runs on, the visitor's first, and where to get it for each."""
+    own = next((name for sign, name in _SYSTEMS.items() if sign in user_agent), "")
+    return sorted(INSTALLERS.items(), key=lambda one: one[0] != own)
+
+
+def help_context(request: HttpRequest, found: Found | None) -> dict[str, Any]:
+    """What ``_launch_help.html`` expects; ``found`` is what another viewer may open."""
+    other = None
+    if found is not None and found.archives:
+        offers = Offers(request.user, address_of(request))
+        other = offers.of(found).other_viewer
+    return {
+        "installers": installers(request.headers.get("User-Agent", "")),
+        "other_viewer": other,
     }
 
 

@@ -15,7 +15,8 @@ from archives.models import Archive
 from launcher import services
 from launcher.models import ArchiveOutcome, Build, Launch, LaunchTemplate, Viewer
 from launcher.tasks import build_manifest
-from tests.factories import make_dimse_archive, make_launch
+from launcher.views import launch_pages
+from tests.factories import make_dicomweb_archive, make_dimse_archive, make_launch
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -385,18 +386,190 @@ def test_progress_follows_a_launch_until_weasis_has_it(client, launch):
     assert "hx-trigger" not in fetched.content.decode()
 
 
-def test_help_is_offered_when_weasis_does_not_come(client, launch):
+def make_ready(launch, *, seconds_ago):
     build_manifest(str(launch.build_id))
-    Launch.objects.update(created=timezone.now() - timedelta(seconds=7))
+    finished = timezone.now() - timedelta(seconds=seconds_ago)
+    Build.objects.update(finished=finished)
+    Launch.objects.update(created=finished - timedelta(seconds=90))
 
-    assert "data-help" in state(client, launch).content.decode()
+
+def test_help_is_offered_when_weasis_does_not_come(client, launch):
+    make_ready(launch, seconds_ago=7)
+
+    answer = state(client, launch)
+
+    assert "data-help" in answer.content.decode()
+    assert "Weasis has not asked for the images yet" in text_of(answer)
+
+
+def test_slow_build_is_no_reason_for_help(client, launch):
+    make_ready(launch, seconds_ago=1)
+
+    assert "data-help" not in state(client, launch).content.decode()
+
+
+def test_help_goes_when_weasis_comes_late(client, launch):
+    make_ready(launch, seconds_ago=200)
+    waiting = state(client, launch)
+    assert waiting.status_code == 200
+    assert 'hx-trigger="every 15s"' in waiting.content.decode()
+
+    Launch.objects.update(state=Launch.State.FETCHED, fetched=timezone.now())
+
+    assert "data-help" not in state(client, launch).content.decode()
 
 
 def test_progress_is_given_up_after_a_while(client, launch):
-    build_manifest(str(launch.build_id))
-    Launch.objects.update(created=timezone.now() - timedelta(minutes=3))
+    make_ready(launch, seconds_ago=660)
 
     assert state(client, launch).status_code == 286
+
+
+def test_weasis_that_asks_by_itself_is_not_missed(client, alice):
+    """Straight from the archive: whether it has started, the hub never hears."""
+    template = LaunchTemplate.objects.create(
+        name="RS", slug="rs", mode=LaunchTemplate.Mode.DICOM_RS
+    )
+    archive = make_dicomweb_archive(
+        "https://pacs.example.org/rs", images=Archive.Images.DIRECT
+    )
+    started = make_launch([archive], user=alice, template=template)
+    assert "%2Fm%2F" not in started.uri
+    Build.objects.update(state=Build.State.READY, finished=timezone.now())
+    Launch.objects.update(state=Launch.State.READY)
+
+    answer = state(client, started.launch)
+
+    assert answer.status_code == 286
+    assert "the hub does not hear whether it started" in text_of(answer)
+    assert "has not asked" not in text_of(answer)
+
+
+def test_large_counts_are_readable(client, launch):
+    make_ready(launch, seconds_ago=0)
+    ArchiveOutcome.objects.update(instances=1204)
+
+    assert "Ready · 1,204 images" in text_of(state(client, launch))
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "first"),
+    [
+        ("Mozilla/5.0 (Windows NT 10.0; Win64; x64) Firefox/140.0", "Windows"),
+        ("Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) Safari/605.1", "macOS"),
+        ("Mozilla/5.0 (X11; Linux x86_64) Chrome/140.0", "Linux"),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X)", "Windows"),
+        ("", "Windows"),
+    ],
+)
+def test_installer_for_the_visitors_system_comes_first(client, user_agent, first):
+    make_dimse_archive()
+
+    answer = opened(
+        client,
+        study_instance_uid="1.2.3",
+        headers={**HTMX, "User-Agent": user_agent},
+    )
+
+    names = re.findall(
+        r'href="https://weasis.org/en/getting-started/\w+/"[^>]*>(\w+)<',
+        answer.content.decode(),
+    )
+    assert names[0] == first
+    assert set(names) == {"Windows", "macOS", "Linux"}
+
+
+def test_other_viewer_is_one_button_away(client, alice):
+    make_dimse_archive()
+    viewer = Viewer.objects.create(
+        name="Web", slug="web", url_template="https://web.example/?s={study_uids}"
+    )
+    LaunchTemplate.objects.create(name="Web", slug="web", viewer=viewer)
+    answer = opened(client, study_instance_uid="1.2.3", archive="main")
+    launch = Launch.objects.get()
+    assert "Open in Web instead" in text_of(answer)
+    assert "Open in Web instead" in text_of(client.get(launch.get_absolute_url()))
+
+    instead = client.post(
+        f"/launch/{launch.pk}/retry/", {"template": "web"}, headers=HTMX
+    )
+
+    assert instead["HX-Redirect"] == "https://web.example/?s=1.2.3"
+    unknown = client.post(f"/launch/{launch.pk}/retry/", {"template": "a\0"})
+    assert unknown.status_code == 400
+    Viewer.objects.update(is_enabled=False)
+    answer = opened(client, study_instance_uid="1.2.3", archive="main")
+    assert "instead" not in text_of(answer)
+
+
+def test_problem_of_a_launch_again_is_tried_again_itself(client, launch):
+    Viewer.objects.create(
+        name="Off", slug="off", url_template="https://o/?s={study_uids}"
+    )
+    Viewer.objects.update(is_enabled=False)
+    LaunchTemplate.objects.create(name="Off", slug="off", viewer=Viewer.objects.get())
+    path = f"/launch/{launch.pk}/retry/"
+
+    answer = client.post(path, {"template": "off"}, headers=HTMX)
+
+    assert answer.status_code == 422
+    assert f'hx-post="{path}"' in answer.content.decode()
+
+
+# Revoking
+
+
+def test_own_launch_is_revoked_when_confirmed(client, launch):
+    path = f"/launch/{launch.pk}/revoke/"
+    question = client.get(path)
+    assert "Images already on a workstation stay there" in text_of(question)
+    launch.refresh_from_db()
+    assert launch.state == Launch.State.PENDING
+
+    answer = client.post(path, follow=True)
+
+    launch.refresh_from_db()
+    assert launch.state == Launch.State.REVOKED
+    assert "Its links open nothing any more" in text_of(answer)
+    assert path not in answer.content.decode()
+    assert "had ended already" in text_of(client.post(path, follow=True))
+
+
+def test_who_may_only_look_does_not_revoke(launch, staff):
+    path = f"/launch/{launch.pk}/revoke/"
+
+    assert path not in staff.get(f"/launch/{launch.pk}/").content.decode()
+    assert staff.get(path).status_code == 403
+    assert staff.post(path).status_code == 403
+    User.objects.get(username="staff").user_permissions.add(
+        Permission.objects.get(codename="change_launch")
+    )
+    assert staff.post(path).status_code == 302
+    launch.refresh_from_db()
+    assert launch.state == Launch.State.REVOKED
+
+
+def test_revoking_needs_csrf_token(launch, alice):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(alice)
+
+    assert client.post(f"/launch/{launch.pk}/revoke/").status_code == 403
+
+
+def test_recent_launches_are_filtered_by_state(client, launch, alice, monkeypatch):
+    again(launch, alice)
+    third = again(launch, alice).launch
+    Launch.objects.filter(pk=third.pk).update(state=Launch.State.FETCHED)
+    monkeypatch.setattr(launch_pages, "LAUNCHES_PER_PAGE", 1)
+
+    page = client.get("/launches/?state=pending")
+
+    assert "All 3 Queued 2 Opened 1" in text_of(page)
+    assert len(re.findall('class="launch-item"', page.content.decode())) == 1
+    assert "?state=pending&amp;page=2" in page.content.decode()
+    nothing = client.get("/launches/?state=expired")
+    assert "No launch is in this state" in text_of(nothing)
+    assert "All 3" in text_of(client.get("/launches/?state=nonsense"))
 
 
 def test_failure_names_the_archive_and_offers_to_retry(client, alice):
@@ -454,7 +627,7 @@ def test_retry_needs_the_right_to_an_archive(client, launch):
     assert Launch.objects.count() == 1
 
 
-@pytest.mark.parametrize("path", ["", "state/", "retry/"])
+@pytest.mark.parametrize("path", ["", "state/", "retry/", "revoke/"])
 def test_launches_of_others_do_not_exist(launch, path):
     bob = Client()
     bob.force_login(User.objects.create_user("bob"))
