@@ -128,8 +128,9 @@ class ArchiveQuerySet(models.QuerySet["Archive"]):
         """
         if user is not None and user.is_superuser and user.is_active:
             return self.enabled()
-        groups = user.groups.all() if isinstance(user, User) else Group.objects.none()
-        allowed = Q(is_restricted=False) | Q(groups__in=groups)
+        if not isinstance(user, User):
+            return self.enabled().filter(is_restricted=False)
+        allowed = Q(is_restricted=False) | Q(groups__in=user.groups.all())
         return self.enabled().filter(allowed).distinct()
 
     def names_taken(self, archive: Archive) -> dict[str, str]:

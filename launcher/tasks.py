@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import wait
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -27,6 +28,8 @@ logger = structlog.get_logger(__name__)
 # A task that waited this long in the queue is taken for lost. Who waits for it does not
 # wait for the sweeper.
 FORGOTTEN: Final = timedelta(seconds=45)
+# Archives that answer sooner leave nobody the time to see that they are asked (seconds).
+PROMPT: Final = 0.1
 # A build ends so much later than its archives at the latest (seconds).
 MARGIN: Final = 30.0
 
@@ -41,9 +44,11 @@ def build_manifest(build_id: str) -> None:
     build = Build.objects.filter(pk=build_id).first()
     if build is None or build.is_finished:
         return
+    build.started = timezone.now()
     collecting = background.start(collect(_plan(build)))
-    _mark_building(build)  # while the archives are being asked
     try:
+        if wait([collecting], PROMPT).not_done:
+            _mark_building(build)
         answers = collecting.result(settings.VIEWERHUB_BUILD_TIMEOUT + MARGIN)
     finally:
         collecting.cancel()  # gives its lease back, if it has not ended
@@ -89,7 +94,7 @@ def _endpoint(archive: Archive, user: User | None) -> Endpoint | ArchiveError:
 def _mark_building(build: Build) -> None:
     with transaction.atomic():
         Build.objects.filter(pk=build.pk, state=Build.State.PENDING).update(
-            state=Build.State.BUILDING, started=timezone.now()
+            state=Build.State.BUILDING, started=build.started
         )
         Launch.objects.filter(build=build, state=Launch.State.PENDING).update(
             state=Launch.State.BUILDING
@@ -116,7 +121,7 @@ def _record(build: Build, answers: tuple[Answer, ...]) -> None:
         )
         build.state, build.flight, build.finished = state, None, timezone.now()
         build.label = _label(answers)
-        build.save(update_fields=["state", "flight", "finished", "label"])
+        build.save(update_fields=["state", "flight", "started", "finished", "label"])
         unfinished = Launch.objects.filter(build=build, state__in=Launch.UNFINISHED)
         if has_images:  # a viewer may have come before the last archive answered
             unfinished.filter(fetched__isnull=False).update(state=Launch.State.FETCHED)

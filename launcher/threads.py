@@ -6,23 +6,56 @@ number of waiting requests leave those to others.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Final, ParamSpec, TypeVar
 
-from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.db import connections
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# So many threads wait for the next request, with the connections that may be kept open.
+KEPT: Final = 8
+
+_idle: deque[ThreadPoolExecutor] = deque()
+
+
+@asynccontextmanager
+async def own_thread() -> AsyncGenerator[None]:
+    """One thread for everything synchronous within; afterwards others may have it.
+
+    A new thread, and a database connection in it, would cost a request as much as its
+    queries do.
+    """
+    executor = _idle.pop() if _idle else ThreadPoolExecutor(max_workers=1)
+    try:
+        async with ThreadSensitiveContext(executor=executor):
+            yield
+    finally:
+        executor.submit(_keep, executor)  # once it is done with what was cancelled, too
+
+
+def _keep(executor: ThreadPoolExecutor) -> None:
+    if len(_idle) < KEPT:
+        _idle.append(executor)
+    else:
+        executor.shutdown(wait=False)
+
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function that may use the database, in a thread that ends with the call.
+    """Call a function that may use the database, in a thread for this call alone.
 
     Where the request has a thread of its own in any case, it is called in that.
     """
-    async with ThreadSensitiveContext():
-        return await sync_to_async(_without_trace)(function, *args, **kwargs)
+    call = sync_to_async(_without_trace)
+    if SyncToAsync.thread_sensitive_context.get(None):
+        return await call(function, *args, **kwargs)
+    async with own_thread():
+        return await call(function, *args, **kwargs)
 
 
 def _without_trace(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

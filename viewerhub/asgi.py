@@ -1,8 +1,8 @@
 """ASGI entry point.
 
 What viewers ask for (manifests and images), and what asks archives, may be awaited for a
-long time by many at once, so those requests get no thread of their own; Django gives one
-to every other.
+long time by many at once, so those requests get no thread of their own; every other gets
+one.
 """
 
 import os
@@ -20,7 +20,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "viewerhub.settings")
 django.setup(set_prefix=False)
 
 from archives.models import image_cache  # noqa: E402
-from launcher.threads import release_connection  # noqa: E402
+from launcher.threads import own_thread, release_connection  # noqa: E402
 
 # What a killed process left there.
 if (_cache := image_cache()) is not None:
@@ -37,6 +37,14 @@ WAITING_PATHS = (
     "/search/r/",
     "/weasis-pacs-connector/manifest",
 )
+
+
+class PortalHandler(ASGIHandler):
+    """Django's handler with a thread per request that is not a new one each time."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with own_thread():
+            await self.handle(scope, receive, send)
 
 
 class ViewerHandler(ASGIHandler):
@@ -87,7 +95,7 @@ class WaitingHandler(ViewerHandler):
         return response
 
 
-_portal = ASGIHandler()
+_portal = PortalHandler()
 _viewers = ViewerHandler()
 _waiting = WaitingHandler()
 

@@ -179,6 +179,9 @@ DATABASES: dict[str, dict[str, Any]] = {
 _database = DATABASES["default"]
 if _database["ENGINE"].endswith("sqlite3"):
     VIEWERHUB_DATA_DIR.mkdir(parents=True, exist_ok=True)
+    # Opening the file costs more than most requests ask of it.
+    _database["CONN_MAX_AGE"] = None
+    CELERY_DB_REUSE_MAX = 1000
     _database["OPTIONS"] = {
         # Readers never wait for the writer, and writers queue instead of failing.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",

@@ -60,13 +60,20 @@ async def manifest_detail(
     if not found.is_open:
         return _whole(request, reader, delivery.render_message(delivery.CLOSED, reader))
     if found.uploaded_manifest:
-        await sync_to_async(_mark_fetched)(found, None, reader.version)
+        await sync_to_async(_mark_fetched)(found, reader.version, has_images=True)
         # As it was sent: XML, whatever was asked for. Weasis looks at the first byte.
         reader = replace(reader, reads_json=False)
         return _whole(request, reader, delivery.render_upload(found, reader))
     try:
         collected = await store.load(found.build_id)
         if collected.is_done:
+            has_images = any(
+                answer.state in ArchiveOutcome.WITH_IMAGES
+                for answer in collected.answers.values()
+            )
+            await sync_to_async(_mark_fetched)(
+                found, reader.version, has_images=has_images
+            )
             return _whole(request, reader, await _deliver(found, collected, reader))
     except RedisError:  # it may be back in a moment
         pass
@@ -109,6 +116,8 @@ async def _when_ready(found: Delivery, reader: Reader) -> AsyncIterator[bytes]:
     # Weasis wants four bytes at least at its first read.
     yield b"   \n" if reader.reads_json else DECLARATION
     try:
+        # Now, while the archives are being asked, and not when their answer is there.
+        await sync_to_async(_mark_fetched)(found, reader.version, has_images=False)
         await sync_to_async(release_connection)()
         async for _ in until_done(
             found.build_id,
@@ -140,31 +149,26 @@ async def _deliver(found: Delivery, collected: Collected, reader: Reader) -> byt
     if reader.part != Part.WHOLE:
         proposed = delivery.primary_of(found, collected)
         primary = await store.settle_primary(found.build_id, proposed)
-    await sync_to_async(_mark_fetched)(found, collected, reader.version)
     return delivery.render(found, collected, reader, primary)
 
 
 def _mark_fetched(
-    found: Delivery, collected: Collected | None, version: Version | None
+    found: Delivery, version: Version | None, *, has_images: bool
 ) -> None:
     """Remember that a viewer came. The worker's own record may still be on its way.
 
-    Without anything ``collected``, the manifest was sent to the hub as it is.
+    Without ``has_images``, it is for the worker to say that there was something to open.
     """
-    has_images = collected is None or any(
-        answer.state in ArchiveOutcome.WITH_IMAGES
-        for answer in collected.answers.values()
-    )
     values: dict[str, Any] = {
         "fetched": timezone.now(),
         "viewer": f"Weasis {'.'.join(map(str, version))}" if version else "",
     }
     fetched = Value(Launch.State.FETCHED)
-    if has_images and (collected is None or collected.is_done):
+    if has_images:
         # It may be revoked at this very moment.
         revoked = When(state=Launch.State.REVOKED, then=Value(Launch.State.REVOKED))
         values["state"] = Case(revoked, default=fetched)
-    else:  # if the last archive has answered meanwhile; or the worker will do it
+    else:
         ready = When(state=Launch.State.READY, then=fetched)
         values["state"] = Case(ready, default=F("state"))
     try:

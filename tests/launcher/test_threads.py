@@ -1,0 +1,86 @@
+"""Threads of requests: one each, and the same again for later ones."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from asgiref.sync import sync_to_async
+
+from launcher import threads
+from launcher.threads import in_thread, own_thread
+from tests.loops import run
+from tests.processes import wait_until
+
+
+async def ident() -> int:
+    return await sync_to_async(threading.get_ident)()
+
+
+def test_calls_within_share_a_thread_and_others_have_another():
+    entered = asyncio.Barrier(2)
+
+    async def request() -> tuple[int, int]:
+        async with own_thread():
+            first = await ident()
+            await entered.wait()
+            return first, await ident()
+
+    async def both():
+        return await asyncio.gather(request(), request())
+
+    (one, same), (other, also_same) = run(both())
+    assert one == same
+    assert other == also_same
+    assert one != other
+
+
+def test_threads_are_used_again_and_not_too_many_are_kept():
+    async def request(gate: asyncio.Barrier) -> int:
+        async with own_thread():
+            await gate.wait()
+            return await ident()
+
+    async def many(number: int) -> set[int]:
+        gate = asyncio.Barrier(number)
+        return set(await asyncio.gather(*(request(gate) for _ in range(number))))
+
+    first = run(many(threads.KEPT + 4))
+    assert len(first) == threads.KEPT + 4
+    assert wait_until(lambda: len(threads._idle) == threads.KEPT)
+    assert run(many(threads.KEPT)) <= first
+
+
+def test_thread_that_is_still_busy_is_nobody_elses():
+    release, started = threading.Event(), threading.Event()
+
+    def work() -> None:
+        started.set()
+        release.wait(20)
+
+    async def cancelled() -> int:
+        async with own_thread():
+            busy = await ident()
+            call = asyncio.create_task(sync_to_async(work)())
+            await asyncio.to_thread(started.wait, 20)
+            call.cancel()
+        return busy
+
+    async def both() -> tuple[int, int]:
+        busy = await cancelled()
+        async with own_thread():
+            other = await ident()
+        release.set()
+        return busy, other
+
+    busy, other = run(both())
+    assert busy != other
+
+
+def test_call_within_a_request_has_its_thread():
+    async def request() -> tuple[int, int]:
+        async with own_thread():
+            return await ident(), await in_thread(threading.get_ident)
+
+    here, there = run(request())
+    assert here == there
