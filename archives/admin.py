@@ -21,7 +21,7 @@ from django.http import (
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.formats import localize
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.timezone import localtime, now
@@ -41,10 +41,12 @@ from archives.forms import (
     SecretInput,
     SecretTextarea,
 )
+from archives.health import ArchiveState
 from archives.models import SECRET_FIELDS, Archive
 from archives.presets import PRESETS, preset_of
 from archives.restrictions import set_restricted
 from archives.verification import Verification, verify
+from archives.watching import settle
 
 if TYPE_CHECKING or not apps.is_installed("unfold"):
     from django.contrib.admin import ModelAdmin
@@ -52,27 +54,39 @@ else:
     from unfold.admin import ModelAdmin
 
 
-def _history(archive: Archive) -> SafeString:
-    """A second line: how long it took, and when it worked and failed last."""
-    parts = []
-    if archive.last_milliseconds is not None:
-        parts.append(format_html("{} ms", archive.last_milliseconds))
-    for word, moment in (
-        ("worked", archive.last_success),
-        ("failed", archive.last_error),
-    ):
-        if moment:
-            parts.append(
-                format_html(
-                    '{} <time datetime="{}" title="{}">{}</time>',
-                    word,
-                    moment.isoformat(),
-                    localize(localtime(moment)),
-                    _ago(moment),
-                )
-            )
-    line = format_html_join(" · ", "{}", ((part,) for part in parts))
-    return format_html('<br><small class="vh-muted">{}</small>', line)
+_MARKS = {
+    ArchiveState.WORKING: ("ok", "✓"),
+    ArchiveState.UNAVAILABLE: ("warn", "⚠"),
+    ArchiveState.REFUSED: ("bad", "⛔"),
+    ArchiveState.FAILED: ("bad", "✗"),
+    ArchiveState.UNKNOWN: ("none", "–"),
+}
+
+
+def mark_of(archive: Archive) -> SafeString:
+    """Its state with icon and word."""
+    kind, icon = _MARKS[archive.state]
+    word: Any = archive.state.label
+    if not archive.is_enabled:
+        kind, icon, word = "none", "–", gettext("Disabled")
+    return format_html(
+        '<span class="vh-state vh-{}"><span aria-hidden="true">{}</span> {}</span>',
+        kind,
+        icon,
+        word,
+    )
+
+
+def moment_of(moment: datetime | None) -> SafeString | str:
+    """How long ago something was, with the exact time as its tooltip."""
+    if moment is None:
+        return gettext("Never")
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        moment.isoformat(),
+        localize(localtime(moment)),
+        _ago(moment),
+    )
 
 
 def _ago(moment: datetime) -> str:
@@ -81,19 +95,39 @@ def _ago(moment: datetime) -> str:
     return gettext("%(time)s ago") % {"time": timesince(moment, depth=1)}
 
 
+class StateFilter(admin.SimpleListFilter):
+    title = _("state")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        return ArchiveState.choices
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[Archive]
+    ) -> QuerySet[Archive]:
+        value = self.value()
+        if value not in ArchiveState.values:
+            return queryset
+        condition = ArchiveState(str(value)).condition
+        return queryset.filter(condition, is_enabled=True)
+
+
 @admin.register(Archive)
 class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
     list_display = [
         "name",
-        "product_name",
+        "state_mark",
+        "latency",
+        "succeeded",
+        "failed",
         "protocol_name",
+        "product_name",
         "address",
-        "is_enabled",
         "open_to",
         "position",
-        "state",
     ]
-    list_filter = ["protocol", "preset", "is_enabled", "groups"]
+    list_filter = [StateFilter, "is_enabled", "protocol", "preset", "groups"]
+    search_help_text = _("Name, short name, host, address or AE title")
     search_fields = ["name", "slug", "previous_names", "host", "url", "called_ae_title"]
     prepopulated_fields = {"slug": ["name"]}
     actions = ["verify_connection"]
@@ -127,24 +161,34 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
         queryset: QuerySet[Archive] = super().get_queryset(request)
         return queryset.prefetch_related("groups")
 
-    @admin.display(description=_("state"), ordering="last_error")
-    def state(self, archive: Archive) -> SafeString:
-        succeeded, failed = archive.last_success, archive.last_error
-        if succeeded and (not failed or failed <= succeeded):
-            kind, icon, word = "ok", "✓", "Working"
-        elif failed:
-            kind, icon, word = "bad", "✗", "Failing"
-        else:
-            kind, icon, word = "none", "–", "Not verified"
+    @admin.display(description=_("state"))
+    def state_mark(self, archive: Archive) -> SafeString:
+        return mark_of(archive)
+
+    @admin.display(description=_("latency"), ordering="last_milliseconds")
+    def latency(self, archive: Archive) -> str:
+        known = archive.last_milliseconds
+        return "" if known is None else f"{localize(known)} ms"
+
+    @admin.display(description=_("last success"), ordering="last_success")
+    def succeeded(self, archive: Archive) -> SafeString | str:
+        return moment_of(archive.last_success)
+
+    @admin.display(description=_("last error"), ordering="last_error")
+    def failed(self, archive: Archive) -> SafeString | str:
+        if not archive.last_error:
+            return moment_of(None)
         return format_html(
-            '<span class="vh-state vh-{}" title="{}">'
-            '<span aria-hidden="true">{}</span> {}</span>{}',
-            kind,
+            '{}<br><small class="vh-muted vh-reason">{}</small>',
+            moment_of(archive.last_error),
             archive.last_message,
-            icon,
-            word,
-            _history(archive),
         )
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        settle()  # what was learnt until now
+        return super().changelist_view(request, extra_context)
 
     @admin.action(description=_("Verify connection"), permissions=["change"])
     def verify_connection(

@@ -194,10 +194,14 @@ class WholeStudies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationStep:
-    """One line of "Verify connection"; a warning is one that works, but not for long."""
+    """One line of "Verify connection"; a warning is one that works, but not for long.
+
+    ``state`` of one that failed is ``unavailable``, ``refused`` or ``failed``.
+    """
 
     name: str
     is_ok: bool
     message: str
     milliseconds: float
     is_warning: bool = False
+    state: str = ""

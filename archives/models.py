@@ -36,6 +36,7 @@ from archives.clients.image_cache import ImageCache
 from archives.clients.outgoing import OutgoingRules
 from archives.errors import ArchiveRefusedError
 from archives.fields import EncryptedTextField, SecretUnreadableError
+from archives.health import ArchiveState, HealthFields
 from archives.presets import Preset, preset_of
 from archives.rules import problems, split_names
 from archives.shared_tokens import SHARED_TOKENS
@@ -120,6 +121,9 @@ class ArchiveQuerySet(models.QuerySet["Archive"]):
     def enabled(self) -> Self:
         return self.filter(is_enabled=True)
 
+    def in_state(self, state: ArchiveState) -> Self:
+        return self.filter(state.condition)
+
     def usable_by(self, user: User | AnonymousUser | None) -> Self:
         """Enabled archives ``user`` may search and open.
 
@@ -154,7 +158,7 @@ class ArchiveQuerySet(models.QuerySet["Archive"]):
         return errors
 
 
-class Archive(AuthenticationFields):
+class Archive(AuthenticationFields, HealthFields):
     """A DICOM archive that is searched, and whose images are opened."""
 
     class Protocol(models.TextChoices):
@@ -461,21 +465,6 @@ class Archive(AuthenticationFields):
             "How many seconds everything may take that one search or one launch asks."
         ),
     )
-
-    last_success = models.DateTimeField(
-        _("last success"), null=True, blank=True, editable=False
-    )
-    last_error = models.DateTimeField(
-        _("last error"), null=True, blank=True, editable=False
-    )
-    last_message = models.CharField(
-        _("last message"), max_length=500, blank=True, editable=False
-    )
-    last_milliseconds = models.PositiveIntegerField(
-        _("latency in milliseconds"), null=True, blank=True, editable=False
-    )
-    # The steps of the last "Verify connection" as plain values, and when it was.
-    last_verification = models.JSONField(default=dict, blank=True, editable=False)
 
     objects = ArchiveQuerySet.as_manager()
 

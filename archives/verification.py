@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
 from django.utils import timezone
 
@@ -15,10 +15,13 @@ from archives.clients import Endpoint, open_client
 from archives.clients.pool import close_connections
 from archives.entities import VerificationStep
 from archives.errors import ArchiveError
+from archives.health import ArchiveState
 from archives.models import Archive
 
 # Somebody watches: give up earlier than a search or a launch would.
 MAXIMUM_SECONDS = 30.0
+# Steps that ask one short thing: the archive's latency.
+QUESTIONS = ("Echo", "Query")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,15 +76,18 @@ def verify(
 def record(archive: Archive, verification: Verification) -> None:
     """Keep a result for the list and the archive's page."""
     failure = verification.failure
-    values = {
+    values: dict[str, Any] = {
         "last_error" if failure else "last_success": verification.at,
-        "last_message": failure.message[:500] if failure else "",
-        "last_milliseconds": verification.milliseconds,
         "last_verification": {
             "at": verification.at.isoformat(),
             "steps": [asdict(step) for step in verification.steps],
         },
     }
+    if failure:
+        values["last_message"] = failure.message[:500]
+        values["last_error_state"] = failure.state or ArchiveState.FAILED
+    elif question := next((s for s in verification.steps if s.name in QUESTIONS), None):
+        values["last_milliseconds"] = round(question.milliseconds)
     Archive.objects.filter(pk=archive.pk).update(**values)
     for name, value in values.items():
         setattr(archive, name, value)
@@ -93,7 +99,11 @@ def _endpoint(archive: Archive, user: AnyUser) -> Endpoint | VerificationStep:
         endpoint = archive.endpoint(user)
     except ArchiveError as error:
         return VerificationStep(
-            name="Settings", is_ok=False, message=str(error), milliseconds=0.0
+            name="Settings",
+            is_ok=False,
+            message=str(error),
+            milliseconds=0.0,
+            state=ArchiveState.of(error),
         )
     total = min(endpoint.deadlines.total, MAXIMUM_SECONDS)
     return replace(endpoint, deadlines=replace(endpoint.deadlines, total=total))

@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
+from archives import watching
 from archives.clients import Endpoint
 from archives.entities import Study
 from archives.errors import ArchiveError, ArchiveRefusedError
@@ -22,6 +23,7 @@ from launcher import background, cached_images, store
 from launcher.answers import Answer
 from launcher.collect import ArchivePlan, BuildPlan, collect
 from launcher.models import ArchiveOutcome, Build, Launch
+from launcher.queue import seen_working
 
 logger = structlog.get_logger(__name__)
 
@@ -45,7 +47,8 @@ def build_manifest(build_id: str) -> None:
     if build is None or build.is_finished:
         return
     build.started = timezone.now()
-    collecting = background.start(collect(_plan(build)))
+    plan = _plan(build)
+    collecting = background.start(collect(plan))
     try:
         if wait([collecting], PROMPT).not_done:
             _mark_building(build)
@@ -54,6 +57,15 @@ def build_manifest(build_id: str) -> None:
         collecting.cancel()  # gives its lease back, if it has not ended
     if answers is not None:
         _record(build, answers)
+        endpoints = {one.archive_id: one.endpoint for one in plan.archives}
+        watching.note(
+            *(
+                watching.finding_of(
+                    one.archive_id, endpoints[one.archive_id], one.state, one.message
+                )
+                for one in answers
+            )
+        )
 
 
 def _plan(build: Build) -> BuildPlan:
@@ -170,6 +182,7 @@ def sweep_launches() -> None:
     and that was queued longer ago than any build may last ends as failed. Logins at
     identity providers are kept as long as there are launches that may need them.
     """
+    seen_working()
     now = timezone.now()
     over = Launch.objects.filter(expires__lte=now).exclude(
         state__in=[Launch.State.EXPIRED, Launch.State.REVOKED]

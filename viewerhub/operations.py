@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import structlog
 from django.conf import settings
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -14,6 +16,9 @@ from health_check.views import HealthCheckView
 from redis.asyncio import Redis
 
 from launcher.addresses import is_inside
+from viewerhub.figures import figures
+
+logger = structlog.get_logger(__name__)
 
 
 @never_cache
@@ -67,4 +72,8 @@ def metrics(request: HttpRequest) -> HttpResponse:
             content_type="text/plain",
         )
     response: HttpResponse = ExportToDjangoView(request)
+    try:
+        response.content += figures()
+    except DatabaseError:
+        logger.warning("figures_unavailable")
     return response

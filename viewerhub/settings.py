@@ -218,6 +218,12 @@ CACHES = {
     }
 }
 
+# An archive that nobody has asked for so many seconds is asked by the hub itself, to know
+# how it is doing; 0: never.
+VIEWERHUB_ARCHIVE_CHECK_SECONDS = env.int(
+    "VIEWERHUB_ARCHIVE_CHECK_SECONDS", default=300
+)
+
 # Launches, in seconds
 
 VIEWERHUB_MANIFEST_DEADLINE = env.float("VIEWERHUB_MANIFEST_DEADLINE", default=25.0)
@@ -265,6 +271,7 @@ CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_BEAT_SCHEDULE_FILENAME = str(VIEWERHUB_DATA_DIR / "celerybeat-schedule")
 CELERY_BEAT_SCHEDULE = {
     "sweep-launches": {"task": "launcher.tasks.sweep_launches", "schedule": 15.0},
+    "watch-archives": {"task": "archives.tasks.watch_archives", "schedule": 30.0},
 }
 
 # Login: local accounts; OIDC providers by configuration, see docs/security.md

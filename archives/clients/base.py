@@ -231,6 +231,10 @@ class ArchiveClient(Protocol):
         """
         ...
 
+    async def echo(self) -> None:
+        """Ask the least that shows that the archive answers; raises ``ArchiveError``."""
+        ...
+
     async def find_studies(self, query: StudyQuery) -> StudyMatches:
         """Studies that match, in the archive's order, at most ``query.limit``."""
         ...

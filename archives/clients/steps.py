@@ -12,7 +12,11 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 from archives.entities import VerificationStep
-from archives.errors import ArchiveError
+from archives.errors import (
+    ArchiveError,
+    ArchiveRefusedError,
+    ArchiveUnavailableError,
+)
 
 EXPIRES_SOON: Final = timedelta(days=30)
 # The header has whole seconds; links and tokens are usually good for minutes.
@@ -34,19 +38,26 @@ async def take_step(
     name: str, action: Action, deadline: AbstractAsyncContextManager[None]
 ) -> VerificationStep:
     """The result of an action; its ``ArchiveError`` is one too."""
-    started = time.perf_counter()
+    started, state = time.perf_counter(), ""
     try:
         async with deadline:
             finding, is_ok = await action(), True
     except ArchiveError as error:
-        finding, is_ok = Finding(str(error)), False
+        finding, is_ok, state = Finding(str(error)), False, _state_of(error)
     return VerificationStep(
         name=name,
         is_ok=is_ok,
         is_warning=finding.is_warning,
         message=finding.message,
         milliseconds=(time.perf_counter() - started) * 1000,
+        state=state,
     )
+
+
+def _state_of(error: ArchiveError) -> str:
+    if isinstance(error, ArchiveUnavailableError):
+        return "unavailable"
+    return "refused" if isinstance(error, ArchiveRefusedError) else "failed"
 
 
 def tls_finding(connection: ssl.SSLObject) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack, closing
 from typing import Final
 
@@ -11,6 +12,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
+from archives import watching
 from archives.clients import DimseEndpoint, open_client
 from archives.entities import InstanceIdentifier
 from archives.errors import (
@@ -18,6 +20,7 @@ from archives.errors import (
     ArchiveUnavailableError,
     InstanceNotFoundError,
 )
+from archives.health import ArchiveState
 from launcher.gateway.contents import Patience
 from launcher.gateway.grants import Grant, grant_of
 from launcher.gateway.pictures import MEDIA_TYPES, picture_of, rendering_of, thumbnail
@@ -27,6 +30,9 @@ from launcher.template_lines import transfer_syntax_problem
 logger = structlog.get_logger(__name__)
 
 THUMBNAIL: Final = "thumbnail.jpg"
+# How long one failure of an archive's images counts for the next ones (seconds).
+PAUSE: Final = 10.0
+_noted: dict[int, float] = {}
 _PRIVATE: Final = {"Cache-Control": "private, no-store"}
 _AS_STORED: Final = frozenset({"application/dicom", "application/dicom+json", "*/*"})
 
@@ -142,11 +148,29 @@ def _cached_size(endpoint: DimseEndpoint, identifier: InstanceIdentifier) -> int
         return image.size if image.is_whole else None
 
 
+def _note(grant: Grant, error: ArchiveError) -> None:
+    """Let administrators know, once in a while: a viewer asks for thousands of images.
+
+    What the archive answered about one image says nothing about the archive.
+    """
+    state = ArchiveState.of(error)
+    now = time.monotonic()
+    if (
+        state == ArchiveState.FAILED
+        or now < _noted.get(grant.archive_id, -PAUSE) + PAUSE
+    ):
+        return
+    _noted[grant.archive_id] = now
+    learnt = watching.finding_of(grant.archive_id, grant.endpoint, state, str(error))
+    asyncio.get_running_loop().run_in_executor(None, watching.note, learnt)
+
+
 def failed(grant: Grant, error: ArchiveError) -> HttpResponse:
     """The answer to what an archive did not give."""
     if isinstance(error, InstanceNotFoundError):
         return HttpResponse(status=404)
     logger.warning("image_failed", archive=grant.archive_id, error=type(error).__name__)
+    _note(grant, error)
     is_temporary = isinstance(error, ArchiveUnavailableError)
     status = 503 if is_temporary else 502
     return HttpResponse(str(error), status=status, content_type="text/plain")

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from archives import watching
 from archives.authentication import AnyUser
 from archives.clients import Endpoint, open_client
 from archives.entities import (
@@ -23,6 +24,7 @@ from archives.entities import (
 )
 from archives.errors import ArchiveError, ArchiveRefusedError, ArchiveUnavailableError
 from launcher.search.criteria import satisfies, spellings
+from launcher.threads import in_thread
 
 logger = structlog.get_logger(__name__)
 
@@ -72,6 +74,7 @@ class FoundStudy:
 class Asked(Protocol):
     """An archive whose endpoint may turn out to be unusable, as the model's."""
 
+    pk: int
     name: str
 
     def endpoint(self, user: AnyUser = None) -> Endpoint: ...
@@ -87,7 +90,12 @@ async def ask_archive(
         return ArchiveAnswer(
             state=_state_of(error), asked=datetime.now(UTC), message=str(error)
         )
-    return await ask(endpoint, queries)
+    answer = await ask(endpoint, queries)
+    learnt = watching.finding_of(
+        archive.pk, endpoint, answer.state, answer.message, answer.milliseconds
+    )
+    await in_thread(watching.note, learnt)
+    return answer
 
 
 async def ask(

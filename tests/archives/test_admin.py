@@ -2,19 +2,23 @@
 
 import html
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from urllib.parse import parse_qsl
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.contrib.messages import get_messages
+from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from archives.authentication import AUTHENTICATION_FIELDS, FIELDS_OF
+from archives.health import ArchiveState
 from archives.models import Archive, Identifier
 from archives.presets import PRESETS
+from archives.watching import Finding, note
 from tests.archives.clients.test_tls import make_certificate
 from tests.dicomweb_server import Behaviour, DicomWebServer, content
 from tests.dicomweb_studies import make_study
@@ -682,3 +686,63 @@ def test_viewer_sees_neither_buttons_nor_other_protocols():
 
     assert "Verify connection" not in text(response)
     assert "?protocol=" not in text(response)
+
+
+# How archives are doing
+
+
+@pytest.fixture
+def known(db, valkey):
+    cache.clear()
+    now = timezone.now()
+    make_dimse_archive(
+        last_success=now - timedelta(minutes=5),
+        last_milliseconds=1234,
+        last_error=now - timedelta(days=3),
+        last_message="It was switched off.",
+    )
+    make_dimse_archive(
+        name="Old archive",
+        slug="old",
+        last_error=now - timedelta(hours=2),
+        last_error_state="refused",
+        last_message="Old archive does not know <VIEWERHUB>.",
+    )
+    make_dimse_archive(name="New archive", slug="new")
+    make_dimse_archive(name="Gone archive", slug="gone", is_enabled=False)
+
+
+def row_of(response, name):
+    rows = re.findall(r"<tr.*?</tr>", text(response), re.S)
+    [row] = [row for row in rows if f">{name}</a>" in row]
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", row)).split())
+
+
+def test_list_shows_how_archives_are_doing(admin_client, known):
+    page = admin_client.get(LIST)
+
+    main, old = row_of(page, "Main PACS"), row_of(page, "Old archive")
+    for words in ("✓ Working", "1,234 ms", "5 minutes ago", "3 days ago"):
+        assert words in main.replace("\xa0", " ")
+    assert "It was switched off." in main
+    for words in ("⛔ Refused", "Never", "2 hours ago", "not know <VIEWERHUB>."):
+        assert words in old.replace("\xa0", " ")
+    assert "– Not asked yet" in row_of(page, "New archive")
+    assert "– Disabled" in row_of(page, "Gone archive")
+
+
+def test_list_is_filtered_by_state(admin_client, known):
+    page = admin_client.get(f"{LIST}?state=refused")
+
+    assert [one.slug for one in page.context["cl"].result_list] == ["old"]
+    everything = admin_client.get(f"{LIST}?state=nonsense")
+    assert len(everything.context["cl"].result_list) == 4
+
+
+def test_list_shows_what_was_noted_a_moment_ago(admin_client, known):
+    archive = Archive.objects.get(slug="new")
+    note(Finding(archive_id=archive.pk, state=ArchiveState.WORKING, milliseconds=7))
+
+    row = row_of(admin_client.get(LIST), "New archive")
+
+    assert "✓ Working 7 ms just now Never" in row

@@ -15,12 +15,15 @@ import pytest
 
 from archives.embedded import EmbeddedArchive
 from archives.entities import Instance, Patient, Selection, Series, Study
+from archives.health import ArchiveState
 from archives.models import Archive
+from archives.watching import settle
 from launcher.models import LaunchTemplate
 from launcher.tasks import build_manifest
 from tests.asgi import serve_hub
 from tests.factories import make_dicomweb_archive, make_dimse_archive, make_launch
 from tests.faulty_proxy import faulty_proxy
+from tests.processes import wait_until
 from tests.servers import WithoutRetrieval
 from tests.token_server import ProtectedServer, TokenServer
 from tests.weasis_client import open_uri
@@ -173,6 +176,13 @@ def test_refusal_of_c_get_is_a_status(dicom_files, study):
     statuses = [one.status for one in result.requests if one.kind == "image"]
     assert statuses == [502] * len(study.instances)
     assert len(result.failures) == len(study.instances)
+    assert wait_until(lambda: learnt() == ArchiveState.REFUSED)
+
+
+def learnt():
+    """What administrators are told of the archive by now."""
+    settle()
+    return Archive.objects.get().state
 
 
 class Locked(ProtectedServer):

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 from django.test import Client, override_settings
+from django.utils import timezone
 
 from tests.environment import free_port
+from tests.factories import make_dimse_archive
 from tests.valkey import RedisServer
 
 
@@ -37,6 +39,7 @@ def test_readyz_is_503_without_redis_and_names_no_address(
     assert response.content == b"database: ok\nredis: failed\n"
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("address", "status"), [("10.1.2.3", 200), ("10.2.0.1", 403), ("", 403)]
 )
@@ -48,6 +51,28 @@ def test_metrics_are_for_the_given_networks(
 
     assert response.status_code == status
     assert (b"django_http_requests" in response.content) == (status == 200)
+
+
+@pytest.mark.django_db
+def test_metrics_tell_how_archives_and_the_queue_are_doing(
+    client: Client, valkey: RedisServer
+) -> None:
+    now = timezone.now()
+    make_dimse_archive(last_success=now, last_milliseconds=42)
+    make_dimse_archive(name="Old", slug="old", last_error=now, last_message="Private.")
+
+    text = client.get("/metrics").content.decode()
+
+    for line in (
+        'viewerhub_archive_state{archive="main",state="working"} 1.0',
+        'viewerhub_archive_state{archive="old",state="working"} 0.0',
+        'viewerhub_archive_state{archive="old",state="failed"} 1.0',
+        'viewerhub_archive_latency_seconds{archive="main"} 0.042',
+        "viewerhub_builds_unfinished 0.0",
+        "viewerhub_queue_tasks 0.0",
+    ):
+        assert f"\n{line}\n" in text
+    assert "Private" not in text
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])

@@ -15,7 +15,7 @@ from archives.clients.dicomweb.named_studies import STUDY_TAGS
 from archives.clients.dicomweb.rendered import rendered
 from archives.clients.dicomweb.retrieval import retrieve_instance
 from archives.clients.dicomweb.search import Answers, Level, Search, path_to
-from archives.clients.dicomweb.verification import verify
+from archives.clients.dicomweb.verification import ask_for_one_study, verify
 from archives.clients.dicomweb.whole_studies import (
     find_selected_studies,
     find_whole_studies,
@@ -65,6 +65,10 @@ class DicomWebClient:
 
     async def verify(self) -> tuple[VerificationStep, ...]:
         return await verify(self._http)
+
+    async def echo(self) -> None:
+        async with self._http.deadline():
+            await ask_for_one_study(self._http)
 
     async def find_studies(self, query: StudyQuery) -> StudyMatches:
         search = Search(self._http)

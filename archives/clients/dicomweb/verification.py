@@ -46,6 +46,24 @@ async def verify(http: HttpSession) -> tuple[VerificationStep, ...]:
         await verification.close()
 
 
+async def ask_for_one_study(http: HttpSession) -> None:
+    """Whether the archive answers the shortest question there is (PS3.18 10.6)."""
+    url = f"{http.endpoint.url}/studies?limit=1"
+    async with http.get(url, accept=DICOM_JSON) as answer:
+        if answer.status == 404:
+            raise ArchiveResponseError(
+                f"{http.name} has no DICOMweb service at this address, or no studies: "
+                "check the path of the address (HTTP 404).",
+                status="404",
+            )
+        if answer.status >= 400:
+            raise ArchiveResponseError(
+                f"{http.name} can't answer a search (HTTP {answer.status}). Tell its "
+                "administrator.",
+                status=str(answer.status),
+            )
+
+
 class _Verification:
     def __init__(self, http: HttpSession) -> None:
         self._http = http
@@ -122,15 +140,7 @@ class _Verification:
             if self._studies:
                 newest = self._studies[0].get(STUDY_DATE, "")
                 return Finding(f"The newest study found is of {_readable(newest)}.")
-        async with self._http.get(
-            f"{self._endpoint.url}/studies?limit=1", accept=DICOM_JSON
-        ) as answer:
-            if answer.status == 404:
-                raise ArchiveResponseError(
-                    f"{self._http.name} has no DICOMweb service at this address, or no "
-                    "studies: check the path of the address (HTTP 404).",
-                    status="404",
-                )
+        await ask_for_one_study(self._http)
         return Finding("The archive answers, and holds no studies.")
 
     async def _compare_clocks(self) -> Finding:

@@ -18,7 +18,7 @@ from archives.clients.dimse.keys import (
 )
 from archives.clients.dimse.queries import Queries, within
 from archives.clients.dimse.retrievals import retrieve_instance
-from archives.clients.dimse.verification import verify
+from archives.clients.dimse.verification import ask_for_echo, verify
 from archives.clients.dimse.whole_studies import (
     find_selected_studies,
     find_whole_studies,
@@ -56,6 +56,10 @@ class DimseClient:
 
     async def verify(self) -> tuple[VerificationStep, ...]:
         return await verify(self.endpoint)
+
+    async def echo(self) -> None:
+        async with within(self.endpoint):
+            await ask_for_echo(self.endpoint)
 
     async def find_studies(self, query: StudyQuery) -> StudyMatches:
         limit = max(query.limit, 0)

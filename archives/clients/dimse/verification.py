@@ -42,6 +42,16 @@ async def verify(endpoint: DimseEndpoint) -> tuple[VerificationStep, ...]:
         await verification.close()
 
 
+async def ask_for_echo(endpoint: DimseEndpoint) -> None:
+    """C-ECHO (PS3.4 A.4) on an association of its own."""
+    association = await connect(endpoint, query_proposal(endpoint.root))
+    try:
+        await association.negotiate()
+        await echo(association)
+    finally:
+        await association.release()
+
+
 class _Verification:
     def __init__(self, endpoint: DimseEndpoint) -> None:
         self._endpoint = endpoint

@@ -561,6 +561,7 @@ def test_a_total_deadline_ends_a_call(orthanc):
 @pytest.mark.parametrize(
     "action",
     [
+        lambda client: client.echo(),
         lambda client: client.find_studies(StudyQuery(patient_id="DEMO-1")),
         lambda client: client.find_series(UNKNOWN),
         lambda client: client.find_instances(UNKNOWN, UNKNOWN),
@@ -579,7 +580,10 @@ def test_a_total_deadline_ends_a_call(orthanc):
             ),
         ),
     ],
-    ids=["studies", "series", "instances", "whole studies", "selected", "retrieve"],
+    ids=[
+        *("echo", "studies", "series", "instances", "whole studies", "selected"),
+        "retrieve",
+    ],
 )
 def test_an_archive_that_is_down_is_unavailable(nobody, action):
     with pytest.raises(ArchiveUnavailableError, match="Laboratory"):
@@ -595,6 +599,10 @@ def test_verify_is_well(retrieving, orthanc):
     for study in orthanc.dataset.studies:
         for private in (study.patient_id, study.patient_name, study.study_instance_uid):
             assert not private or private not in messages
+
+
+def test_echo_is_answered(endpoint):
+    assert ask(endpoint, lambda client: client.echo()) is None
 
 
 @pytest.mark.parametrize(
