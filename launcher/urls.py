@@ -12,6 +12,7 @@ from launcher.views import (
     manifest_urls,
     manifests,
     preferences,
+    saved_searches,
     search,
     thumbnails,
 )
@@ -36,6 +37,23 @@ portal: list[URLPattern] = [
         "search/r/<str:search_id>/studies/<slug:study_key>/<slug:series_key>.jpg",
         thumbnails.series_thumbnail,
         name="series_thumbnail",
+    ),
+    path("searches/", saved_searches.saved_search_list, name="saved_search_list"),
+    path("searches/<uuid:saved_id>/", saved_searches.saved_search, name="saved_search"),
+    path(
+        "searches/<uuid:saved_id>/run/",
+        saved_searches.saved_search_run,
+        name="saved_search_run",
+    ),
+    path(
+        "searches/<uuid:saved_id>/change/",
+        saved_searches.saved_search_change,
+        name="saved_search_change",
+    ),
+    path(
+        "searches/<uuid:saved_id>/delete/",
+        saved_searches.saved_search_delete,
+        name="saved_search_delete",
     ),
     path("launch/", launches.launch_create, name="launch_create"),
     path("launch/<uuid:launch_id>/", launch_pages.launch_detail, name="launch_detail"),

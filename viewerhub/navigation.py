@@ -48,6 +48,7 @@ SIDEBAR = [
             (_("Viewers"), "view_in_ar", "launcher_viewer"),
             (_("Viewer rules"), "alt_route", "launcher_viewerrule"),
             (_("Launches"), "open_in_new", "launcher_launch"),
+            (_("Saved searches"), "saved_search", "launcher_savedsearch"),
             (_("API clients"), "key", "launcher_apiclient"),
         ],
     ),

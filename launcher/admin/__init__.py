@@ -2,6 +2,7 @@
 
 from launcher.admin.clients import ApiClientAdmin
 from launcher.admin.launches import LaunchAdmin
+from launcher.admin.searches import SavedSearchAdmin
 from launcher.admin.templates import LaunchTemplateAdmin
 from launcher.admin.viewers import ViewerAdmin, ViewerRuleAdmin
 
@@ -9,6 +10,7 @@ __all__ = [
     "ApiClientAdmin",
     "LaunchAdmin",
     "LaunchTemplateAdmin",
+    "SavedSearchAdmin",
     "ViewerAdmin",
     "ViewerRuleAdmin",
 ]

@@ -3,6 +3,7 @@
 from launcher.models.clients import ApiClient
 from launcher.models.launches import ArchiveOutcome, Build, Launch
 from launcher.models.rules import ViewerRule
+from launcher.models.searches import SavedSearch
 from launcher.models.templates import DateMeaning, LaunchTemplate
 from launcher.models.viewers import Viewer
 
@@ -13,6 +14,7 @@ __all__ = [
     "DateMeaning",
     "Launch",
     "LaunchTemplate",
+    "SavedSearch",
     "Viewer",
     "ViewerRule",
 ]

@@ -8,11 +8,11 @@ checked here again, without regard to case and accents.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from archives.entities import Study, StudyQuery
 from launcher.search.person_names import (
@@ -103,6 +103,27 @@ class SearchCriteria:
             limit=limit,
         )
         return tuple(_with_quick(common, self.quick.strip(), self.recognised))
+
+
+_DATES: Final = ("study_date_from", "study_date_to", "patient_birth_date")
+_TUPLES: Final = ("modalities", "archives")
+
+
+def criteria_to_json(criteria: SearchCriteria) -> dict[str, Any]:
+    values = asdict(criteria)
+    return values | {
+        name: values[name].isoformat() if values[name] else "" for name in _DATES
+    }
+
+
+def criteria_from_json(values: Mapping[str, Any]) -> SearchCriteria:
+    """What ``criteria_to_json`` made, also by a version with more or fewer criteria."""
+    known = {name: values[name] for name in SearchCriteria.__slots__ if name in values}
+    for name in known.keys() & set(_DATES):
+        known[name] = date.fromisoformat(known[name]) if known[name] else None
+    for name in known.keys() & set(_TUPLES):
+        known[name] = tuple(known[name])
+    return SearchCriteria(**known)
 
 
 def _is_selective_key(text: str) -> bool:

@@ -10,7 +10,7 @@ import hashlib
 import secrets
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.conf import settings
@@ -19,15 +19,16 @@ from django.utils import timezone
 
 from archives.entities import Patient, Series, Study
 from launcher.search.asking import AnswerState, ArchiveAnswer
-from launcher.search.criteria import SearchCriteria
+from launcher.search.criteria import (
+    SearchCriteria,
+    criteria_from_json,
+    criteria_to_json,
+)
 
 # How long an answer is shown again without asking; a search started before the login
 # waits for its user this long (seconds).
 FRESH: Final = timedelta(seconds=120)
 UNCLAIMED_LIFETIME: Final = 900
-
-_DATES: Final = ("study_date_from", "study_date_to", "patient_birth_date")
-_TUPLES: Final = ("modalities", "archives")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +141,7 @@ def _write(search: StoredSearch) -> None:
     if search.owner is None:
         lifetime = min(lifetime, UNCLAIMED_LIFETIME)
     values = {
-        "criteria": _criteria_to_plain(search.criteria),
+        "criteria": criteria_to_json(search.criteria),
         "preset": search.preset,
         "owner": search.owner,
     }
@@ -153,26 +154,10 @@ def _read(search_id: str) -> StoredSearch | None:
         return None
     return StoredSearch(
         id=search_id,
-        criteria=_criteria_from_plain(values["criteria"]),
+        criteria=criteria_from_json(values["criteria"]),
         preset=values["preset"],
         owner=values["owner"],
     )
-
-
-def _criteria_to_plain(criteria: SearchCriteria) -> dict[str, Any]:
-    values = asdict(criteria)
-    for name in _DATES:
-        values[name] = values[name].isoformat() if values[name] else ""
-    return values
-
-
-def _criteria_from_plain(values: dict[str, Any]) -> SearchCriteria:
-    dates = {
-        name: date.fromisoformat(values[name]) if values[name] else None
-        for name in _DATES
-    }
-    tuples = {name: tuple(values[name]) for name in _TUPLES}
-    return SearchCriteria(**{**values, **dates, **tuples})
 
 
 def _answer(values: dict[str, Any]) -> ArchiveAnswer:

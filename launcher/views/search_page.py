@@ -16,6 +16,7 @@ from launcher.search import asking
 from launcher.search import store as search_store
 from launcher.search.asking import ArchiveAnswer, FoundStudy
 from launcher.search.forms import ANY, RANGE, StudySearchForm, initial
+from launcher.search.saved import saved_context
 from launcher.search.store import StoredSearch
 from launcher.views.launch_requests import address_of
 
@@ -116,6 +117,7 @@ def start_context(
         "has_archives": Archive.objects.enabled().exists(),
         "administrators": administrators(),
         "launches": launches[:RECENT_LAUNCHES],
+        **saved_context(user, archives),
     }
 
 
@@ -128,8 +130,9 @@ def administrators() -> list[str]:
 def results_context(
     request: HttpRequest, scope: SearchScope, answers: dict[str, ArchiveAnswer]
 ) -> dict[str, Any]:
+    user: User = request.user  # type: ignore[assignment]
     criteria = scope.search.criteria
-    archives = Archive.objects.usable_by(request.user)
+    archives = Archive.objects.usable_by(user)
     form = StudySearchForm(
         archives=archives, initial=initial(criteria, scope.search.preset)
     )
@@ -141,6 +144,7 @@ def results_context(
         "administrators": administrators(),
         "recognised": criteria.recognised,
         "chips": chips(scope, answers),
+        **saved_context(user, archives),
         **table_context(request, scope, scope.rows(answers)),
         **outcome(scope, answers),
     }
