@@ -15,6 +15,7 @@ from django.utils.translation import ngettext
 
 from archives.entities import Selection, SeriesIdentifier, Study
 from archives.models import Archive
+from launcher import messages
 from launcher.launching.routing import Rules
 from launcher.models import LaunchTemplate, Viewer
 from launcher.viewers import Limit
@@ -111,7 +112,7 @@ def _problem(
     try:
         viewer.address(found.selection, archives, studies, user=username)
     except NotCarriableError as error:
-        return str(error)
+        return messages.translated(str(error))
     return ""
 
 

@@ -13,6 +13,7 @@ from archives.entities import Study
 from archives.models import Archive
 from launcher import messages
 from launcher.launching.offers import Choices, Offers
+from launcher.search import priors
 from launcher.search import store as search_store
 from launcher.search.store import StoredSearch
 
@@ -53,6 +54,12 @@ def key_in(uid: str, search: StoredSearch) -> str:
 def translated(message: str) -> str:
     """What the hub said of an archive or a launch, in the reader's language."""
     return messages.translated(str(message))
+
+
+@register.filter
+def imaging_modalities(study: Study) -> str:
+    """The modalities of a study that have images."""
+    return " ".join(priors.imaging_modalities(study))
 
 
 @register.simple_tag

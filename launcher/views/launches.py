@@ -14,7 +14,7 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from archives.entities import Selection
+from archives.entities import Selection, Study
 from archives.models import Archive
 from launcher import services
 from launcher.criteria import CriteriaError
@@ -25,6 +25,8 @@ from launcher.models import Launch, LaunchTemplate
 from launcher.search import store as search_store
 from launcher.search.asking import FoundStudy, merge, patient_key
 from launcher.search.forms import LaunchForm
+from launcher.search.priors import MAXIMUM as PRIORS_MAXIMUM
+from launcher.search.priors import Priors, priors_of
 from launcher.threads import release_connection
 from launcher.views.access import member_required
 from launcher.views.launch_pages import visible_launch
@@ -39,6 +41,7 @@ LAUNCH_FIELDS: Final = (
     "archive",
     "template",
     "search",
+    "priors",
 )
 
 
@@ -56,6 +59,8 @@ def launch_create(request: HttpRequest) -> HttpResponse:
     known = _known_of(request, values["selection"])
     if known and len(known.patients) > 1 and "several_patients" not in request.POST:
         return _confirmation(request, known.patients)
+    if "priors" in request.POST:
+        return _with_priors(request, known, values["template"])
     archives = values["archives"]
     if known and known.found and not request.POST.getlist("archive"):
         archives = [archive for archive in usable if archive.slug in known.holders]
@@ -115,6 +120,68 @@ def _found(
             if all(archive.slug in one.archives for one in known.found)
         ),
         studies=tuple(one.study for one in known.found),
+    )
+
+
+def _with_priors(
+    request: HttpRequest, known: _Known | None, template: LaunchTemplate | None
+) -> HttpResponse:
+    """Open a study of a search, and what else there is of its patient.
+
+    Without an issuer, the Patient ID says something in the archives of the study alone.
+    Archives that did not tell are part of the launch, which then says so.
+    """
+    user: Any = request.user
+    if known is None or len(known.found) != 1 or not known.is_complete:
+        message = _("This search has ended. Search for the study again.")
+        return _problem(request, message, status=400)
+    [one] = known.found
+    patient = one.study.patient
+    if not patient.patient_id.strip():
+        message = _("The study has no patient ID to find other studies by.")
+        return _problem(request, message, status=400)
+    usable = list(Archive.objects.usable_by(user))
+    holders = [archive for archive in usable if archive.slug in one.archives]
+    release_connection()
+    priors = async_to_sync(priors_of)(
+        one.study,
+        usable if patient.issuer_of_patient_id.strip() else holders,
+        user,
+        same_modality=request.POST["priors"] == "modality",
+    )
+    if priors.has_more:
+        message = _(
+            "The patient has more than %(count)d other studies. Search for them, and "
+            "select those to open."
+        ) % {"count": PRIORS_MAXIMUM}
+        return _problem(request, message, status=400)
+    return _start(request, _all_of(one.study, holders, priors), template)
+
+
+def _all_of(study: Study, holders: Sequence[Archive], priors: Priors) -> Found:
+    """A study and its priors, newest first, where each of them is."""
+    held = {archive: {study.study_instance_uid: study} for archive in holders}
+    for archive, studies in priors.studies.items():
+        if studies:
+            own = held.setdefault(archive, {})
+            own.update((one.study_instance_uid, one) for one in studies)
+    for archive in priors.silent:
+        held.setdefault(archive, {})
+    others = {
+        uid: one
+        for own in held.values()
+        for uid, one in own.items()
+        if uid != study.study_instance_uid
+    }
+    ordered = sorted(others.values(), key=lambda one: one.study_date, reverse=True)
+    studies = (study, *ordered)
+    return Found(
+        selection=Selection(
+            study_instance_uids=tuple(one.study_instance_uid for one in studies)
+        ),
+        archives=tuple(held),
+        whole=tuple(one for one in held if len(held[one]) == len(studies)),
+        studies=studies,
     )
 
 

@@ -4,13 +4,17 @@ import re
 from html import unescape
 
 import pytest
+from django.contrib.auth.models import Group, User
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from archives.embedded import EmbeddedArchive
+from archives.entities import Patient, Study
 from archives.models import Archive
-from launcher.models import Launch, LaunchTemplate, Viewer, ViewerRule
+from launcher.models import Build, Launch, LaunchTemplate, Viewer, ViewerRule
+from launcher.search import priors
 from tests.factories import make_dimse_archive
 
 pytestmark = [
@@ -43,9 +47,9 @@ def make_template(name, url="", *, archives=(), **limits):
     return template
 
 
-def fragment(client, text, slug="main"):
-    results = client.post(reverse("launcher:search_create"), {"quick": text})
-    return client.get(f"{results['Location']}archives/{slug}/", headers=HTMX)
+def fragment(client, text, field="quick"):
+    results = client.post(reverse("launcher:search_create"), {field: text})
+    return client.get(f"{results['Location']}archives/main/", headers=HTMX)
 
 
 def forms(response):
@@ -160,6 +164,93 @@ def test_button_says_why_nothing_opens_a_study(client, served):
         html,
     )
     assert re.search(rf'<p class="reason" id="{why[1]}">It is for other archives', html)
+
+
+def with_priors(client, form, value="all"):
+    fields = dict(form[0]) | {"priors": value}
+    return client.post("/launch/", fields, headers=HTMX)
+
+
+def test_study_opens_with_the_other_studies_of_its_patient(client, served, dicom_files):
+    make_dimse_archive(served)
+    response = fragment(client, "A1001")
+    assert "Open with priors" in response.content.decode()
+    assert "Open with CT priors" in response.content.decode()
+    form = next(forms(response))
+
+    with_priors(client, form)
+    with_priors(client, form, "modality")
+
+    opened = [one.get_selection().study_instance_uids for one in Build.objects.all()]
+    uids = [
+        dicom_files.study(key).study_instance_uid for key in ("ct", "cr", "ct-prior")
+    ]
+    assert sorted(opened, key=len) == [(uids[0], uids[2]), tuple(uids)]
+
+
+@pytest.mark.parametrize(
+    ("text", "studies"),
+    [("SHARED-ID", ["issuer-a"]), ("NO-ISSUER", ["accession-1", "accession-2"])],
+)
+def test_priors_have_the_same_patient_id_and_issuer(client, dicom_files, text, studies):
+    uids = {dicom_files.study(key).study_instance_uid for key in studies}
+    with EmbeddedArchive(dicom_files.paths(dicom_files.group("issuers"))) as archive:
+        make_dimse_archive(archive)
+        response = fragment(client, text, "patient_id")
+        form = next(one for one in forms(response) if uids & {v for _, v in one[0]})
+        with_priors(client, form)
+
+    assert set(Build.objects.get().get_selection().study_instance_uids) == uids
+
+
+def test_patient_with_the_same_id_born_on_another_day_is_somebody_else():
+    def study(uid, birth_date):
+        patient = Patient(patient_id="1", patient_birth_date=birth_date)
+        return Study(study_instance_uid=uid, patient=patient)
+
+    found = [study("1.1", "19600101"), study("1.2", "19610101"), study("1.3", "")]
+
+    others = priors.others_of(found[0], found, None)
+
+    assert [one.study_instance_uid for one in others] == ["1.3"]
+
+
+def test_archive_that_tells_no_priors_is_part_of_the_launch(client, dicom_files):
+    """So that its silence is told, as that of any archive."""
+    studies = dicom_files.group("issuers")
+    with EmbeddedArchive(dicom_files.paths(studies)) as archive:
+        make_dimse_archive(archive)
+        response = fragment(client, "SHARED-ID", "patient_id")
+        make_dimse_archive(slug="down", name="Down", position=9)
+        with_priors(client, next(forms(response)))
+
+    slugs = [one.slug for one in Build.objects.get().archives.all()]
+    assert slugs == ["main", "down"]
+
+
+def test_priors_of_archives_without_right_stay_closed(client, served, dicom_files):
+    make_dimse_archive(served)
+    alice = User.objects.create_user("alice")
+    hers = Client()
+    hers.force_login(alice)
+    form = next(forms(fragment(hers, "A1001")))
+    Archive.objects.get().groups.add(Group.objects.create(name="Others"))
+
+    answer = with_priors(hers, form)
+
+    assert answer.status_code == 422
+    assert not Build.objects.exists()
+
+
+def test_too_many_priors_are_left_to_choose(client, served, monkeypatch):
+    make_dimse_archive(served)
+    form = next(forms(fragment(client, "A1001")))
+    monkeypatch.setattr(priors, "MAXIMUM", 1)
+
+    answer = with_priors(client, form)
+
+    assert "other studies. Search for them" in answer.content.decode()
+    assert not Build.objects.exists()
 
 
 def test_rows_cost_no_query_each(client, served):

@@ -249,6 +249,7 @@ const KEYS = {
   "/": () => one("[data-quick]")?.focus(),
   j: () => move(1),
   k: () => move(-1),
+  p: () => currentRow() && one("[data-priors]", currentRow())?.click(),
   x: () => currentRow() && toggleSeries(one("[data-expand]", currentRow())),
   s: () => currentRow() && one("[data-pick]", currentRow()).click(),
   "?": () => one("#keyboard")?.showModal(),
