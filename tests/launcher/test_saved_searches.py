@@ -22,7 +22,10 @@ from launcher.search.criteria import (
 from launcher.search.saved import MAXIMUM_SEARCHES
 from tests.factories import make_dimse_archive
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("valkey")]
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("valkey"),
+]
 
 SAVED = "/searches/"
 
