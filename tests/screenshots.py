@@ -1,7 +1,8 @@
 """Takes the pictures of the documentation: ``python -m tests.screenshots``.
 
 Needs Chromium. The pictures show the demo archive, whose patients do not exist. With a
-folder, every state of the pages is written there instead: ``tests.screenshot_states``.
+folder, every state of the pages (``tests.page_states``) is written there instead, in
+both themes and in three sizes.
 """
 
 from __future__ import annotations
@@ -11,15 +12,20 @@ import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from tests.demo import ROOT, Demo, environment, running_demo
+from tests.page_states import THEMES, all_states, pictures_shown, put_on
 from tests.requirements import program
-from tests.screenshot_states import pictures_shown, take_all
 
 FOLDER = ROOT / "docs" / "images"
 PASSWORD = "for the pictures"
-SIZE = {"width": 1280, "height": 800}
+SIZE: ViewportSize = {"width": 1280, "height": 800}
+SIZES: dict[str, ViewportSize] = {
+    "narrow": {"width": 360, "height": 740},
+    "wide": {"width": 1280, "height": 800},
+    "huge": {"width": 2560, "height": 1440},
+}
 
 
 def main() -> None:
@@ -33,8 +39,29 @@ def main() -> None:
         with browser:
             if wanted is None:
                 take_documentation(browser, Path(folder))
-            elif complaints := take_all(browser, wanted, Path(folder)):
+            elif complaints := take_states(browser, wanted, Path(folder)):
                 raise SystemExit("\n".join(complaints))
+
+
+def take_states(browser: Browser, folder: Path, work: Path) -> list[str]:
+    """A picture of each state in each size and theme; returns what scrolls sideways."""
+    folder.mkdir(parents=True, exist_ok=True)
+    complaints = []
+    for state in all_states(browser, work):
+        page = state.page
+        for size, viewport in SIZES.items():
+            if state.is_narrow_only and size != "narrow":
+                continue
+            page.set_viewport_size(viewport)
+            for theme in THEMES:
+                put_on(page, theme)
+                path = folder / f"{state.name}-{size}-{theme}.png"
+                page.screenshot(path=path, full_page=not state.is_narrow_only)
+            wider = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            if wider > 0:
+                complaints.append(f"{state.name} is {wider} pixels too wide ({size}).")
+        page.set_viewport_size(SIZE)
+    return complaints
 
 
 def take_documentation(browser: Browser, work: Path) -> None:
