@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -23,8 +22,6 @@ from django.urls import URLPattern, path, reverse
 from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.timesince import timesince
-from django.utils.timezone import localtime, now
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -42,6 +39,8 @@ from archives.forms import (
     SecretTextarea,
 )
 from archives.health import ArchiveState
+from archives.marks import mark_of, moment_of
+from archives.messages import translated
 from archives.models import SECRET_FIELDS, Archive
 from archives.presets import PRESETS, preset_of
 from archives.restrictions import set_restricted
@@ -52,47 +51,6 @@ if TYPE_CHECKING or not apps.is_installed("unfold"):
     from django.contrib.admin import ModelAdmin
 else:
     from unfold.admin import ModelAdmin
-
-
-_MARKS = {
-    ArchiveState.WORKING: ("ok", "✓"),
-    ArchiveState.UNAVAILABLE: ("warn", "⚠"),
-    ArchiveState.REFUSED: ("bad", "⛔"),
-    ArchiveState.FAILED: ("bad", "✗"),
-    ArchiveState.UNKNOWN: ("none", "–"),
-}
-
-
-def mark_of(archive: Archive) -> SafeString:
-    """Its state with icon and word."""
-    kind, icon = _MARKS[archive.state]
-    word: Any = archive.state.label
-    if not archive.is_enabled:
-        kind, icon, word = "none", "–", gettext("Disabled")
-    return format_html(
-        '<span class="vh-state vh-{}"><span aria-hidden="true">{}</span> {}</span>',
-        kind,
-        icon,
-        word,
-    )
-
-
-def moment_of(moment: datetime | None) -> SafeString | str:
-    """How long ago something was, with the exact time as its tooltip."""
-    if moment is None:
-        return gettext("Never")
-    return format_html(
-        '<time datetime="{}" title="{}">{}</time>',
-        moment.isoformat(),
-        localize(localtime(moment)),
-        _ago(moment),
-    )
-
-
-def _ago(moment: datetime) -> str:
-    if now() - moment < timedelta(minutes=1):
-        return gettext("just now")
-    return gettext("%(time)s ago") % {"time": timesince(moment, depth=1)}
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -181,7 +139,7 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
         return format_html(
             '{}<br><small class="vh-muted vh-reason">{}</small>',
             moment_of(archive.last_error),
-            archive.last_message,
+            translated(archive.last_message),
         )
 
     def changelist_view(

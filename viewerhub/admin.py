@@ -13,6 +13,20 @@ from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
+from django.urls import path
+
+from viewerhub.system import system_view
+
+# The page of how the hub is set up belongs to no model.
+_urls_of_models = admin.site.get_urls
+
+
+def _urls() -> list[Any]:
+    system = admin.site.admin_view(system_view)
+    return [path("system/", system, name="system"), *_urls_of_models()]
+
+
+admin.site.get_urls = _urls  # type: ignore[method-assign]
 
 # Providers are configured by the environment, and tokens concern nobody.
 for model in (Authenticator, EmailAddress, SocialAccount, SocialApp, SocialToken):

@@ -40,6 +40,15 @@ def _item(label: Promise, icon: str, view: str, name: str) -> dict[str, Any]:
 
 
 SIDEBAR = [
+    {
+        "items": [
+            {
+                "title": _("Overview"),
+                "icon": "monitoring",
+                "link": reverse_lazy("admin:index"),
+            }
+        ],
+    },
     _section(
         _("Imaging"),
         [
@@ -67,6 +76,17 @@ SIDEBAR = [
                 "launcher_url_builder",
                 "launcher_launchtemplate",
             ),
+            {
+                "title": _("System"),
+                "icon": "dns",
+                "link": reverse_lazy("admin:system"),
+                "permission": lambda request: request.user.is_superuser,
+            },
+            {
+                "title": _("REST API"),
+                "icon": "api",
+                "link": reverse_lazy("api:openapi-view"),
+            },
         ],
     },
     _section(

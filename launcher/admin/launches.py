@@ -14,8 +14,10 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from archives.models import Archive
 from launcher.admin.base import BaseAdmin
-from launcher.models import ArchiveOutcome, Launch
+from launcher.models import ArchiveOutcome, Build, Launch
+from launcher.results import LaunchResult
 from launcher.services import revoke_launch
 
 _KINDS = {
@@ -46,6 +48,40 @@ class OutcomeFilter(admin.SimpleListFilter):
         return queryset.filter(Exists(outcomes))
 
 
+class ResultFilter(admin.SimpleListFilter):
+    title = _("result")
+    parameter_name = "result"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        return LaunchResult.choices
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[Launch]
+    ) -> QuerySet[Launch]:
+        value = self.value()
+        if value not in LaunchResult.values:
+            return queryset
+        return queryset.filter(LaunchResult(str(value)).condition)
+
+
+class ArchiveFilter(admin.SimpleListFilter):
+    title = _("archive")
+    parameter_name = "archive"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        return [(one.slug, one.name) for one in Archive.objects.all()]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[Launch]
+    ) -> QuerySet[Launch]:
+        if not (slug := self.value()):
+            return queryset
+        asked = Build.archives.through.objects.filter(
+            build_id=OuterRef("build"), archive__slug=slug
+        )
+        return queryset.filter(Exists(asked))
+
+
 @admin.register(Launch)
 class LaunchAdmin(BaseAdmin):
     list_display = [
@@ -58,8 +94,10 @@ class LaunchAdmin(BaseAdmin):
         "duration",
     ]
     list_filter = [
+        ResultFilter,
         "state",
         "origin",
+        ArchiveFilter,
         OutcomeFilter,
         ("user", admin.RelatedOnlyFieldListFilter),
         ("api_client", admin.RelatedOnlyFieldListFilter),

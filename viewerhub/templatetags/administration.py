@@ -1,0 +1,39 @@
+"""Pieces of the admin's own pages, with Unfold's look and without."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.apps import apps
+from django.utils.safestring import SafeString
+
+from archives.marks import mark_of, moment_of
+from archives.models import Archive
+from viewerhub.dashboard import Dashboard
+from viewerhub.dashboard import dashboard as dashboard_of
+
+register = template.Library()
+
+
+@register.simple_tag(takes_context=True)
+def dashboard(context: Any) -> Dashboard:
+    return dashboard_of(context["request"])
+
+
+@register.simple_tag
+def list_of_apps() -> str:
+    """The template that lists all models: there is a better one with Unfold."""
+    if apps.is_installed("unfold"):
+        return "unfold/helpers/app_list_default.html"
+    return "admin/app_list.html"
+
+
+@register.filter
+def mark(archive: Archive) -> SafeString:
+    return mark_of(archive)
+
+
+@register.filter
+def moment(value: Any) -> SafeString | str:
+    return moment_of(value)
