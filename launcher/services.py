@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from django.conf import settings
@@ -185,6 +187,20 @@ def _owner(user: User | None, api_client: ApiClient | None) -> str:
     return " ".join(owners) or "network"
 
 
+def _flight(selection: Selection, archive_ids: Sequence[int], owner: str) -> str:
+    return selection_digest(selection, owner, *map(str, archive_ids))
+
+
+def _leave_stale(flight: str) -> Build | None:
+    """The build that a launch may join, locked; one that is too old is left alone."""
+    build = Build.objects.select_for_update().filter(flight=flight).first()
+    if build is None or build.may_be_joined():
+        return build
+    build.flight = None
+    build.save(update_fields=["flight"])
+    return None
+
+
 @transaction.atomic
 def _store(
     launch: Launch, selection: Selection, archives: Sequence[Archive], owner: str
@@ -194,10 +210,13 @@ def _store(
     Raises ``IntegrityError`` if another process stores the same selection right now.
     """
     keys = sorted(archive.pk for archive in archives)
-    flight = selection_digest(selection, owner, *map(str, keys))
+    flight = _flight(selection, keys, owner)
     # Locked, so that the build can't finish before the launch is stored.
-    under_way = Build.objects.unfinished().select_for_update()
-    build = under_way.filter(flight=flight).first()
+    build = _leave_stale(flight)
+    if build and build.ahead_for_id:  # it is this launch's from now on
+        build.ahead_for = None
+        build.flight = None if build.is_finished else flight
+        build.save(update_fields=["ahead_for", "flight"])
     if build is None:
         build = Build.objects.create(
             flight=flight, selection=selection_to_json(selection)
@@ -211,6 +230,31 @@ def revoke_launch(launch: Launch) -> None:
     """End its addresses at once, and forget its images here; viewers keep theirs."""
     launch.revoke()
     cached_images.forget([launch.build_id])
+
+
+def build_ahead(
+    *, selection: Selection, archives: Sequence[Archive], user: User
+) -> None:
+    """Begin what a launch of the same would begin, which then finds it; no launch yet.
+
+    Does nothing where one is under way already, or the queue can't be reached.
+    """
+    keys = sorted(archive.pk for archive in archives)
+    flight = _flight(selection, keys, _owner(user, None))
+    with suppress(IntegrityError), transaction.atomic():
+        _leave_stale(flight)
+        build = Build.objects.create(
+            flight=flight, selection=selection_to_json(selection), ahead_for=user
+        )
+        build.archives.add(*keys)
+        transaction.on_commit(partial(_queue_ahead, build))
+
+
+def _queue_ahead(build: Build) -> None:
+    try:
+        tasks.build_manifest.apply_async([str(build.pk)])
+    except OperationalError:
+        build.delete()
 
 
 def restart_build(build_id: str) -> None:

@@ -135,6 +135,11 @@ def _fields_of(answer: Answer) -> dict[str, Any]:
     }
 
 
+async def forget(build_ids: Iterable[str]) -> None:
+    """Remove what builds collected that nobody will ask for."""
+    await redis().delete(*map(_key, build_ids))
+
+
 async def load(build_id: str) -> Collected:
     """Everything a build has so far; not done if an answer can't be read any more."""
     fields = cast(Fields, await redis().hgetall(_key(build_id)))

@@ -23,6 +23,7 @@ from launcher import background, cached_images, store
 from launcher.answers import Answer
 from launcher.collect import ArchivePlan, BuildPlan, collect
 from launcher.models import ArchiveOutcome, Build, Launch
+from launcher.models.launches import AHEAD
 from launcher.queue import seen_working
 
 logger = structlog.get_logger(__name__)
@@ -89,7 +90,7 @@ def _user_of(build: Build) -> User | None:
     """Whose build it is: launches that share one are of the same user, or of nobody."""
     launches = build.launches.exclude(user=None).select_related("user")
     launch = launches.first()
-    return launch.user if launch else None
+    return launch.user if launch else build.ahead_for
 
 
 def _endpoint(archive: Archive, user: User | None) -> Endpoint | ArchiveError:
@@ -131,7 +132,9 @@ def _record(build: Build, answers: tuple[Answer, ...]) -> None:
                 "milliseconds",
             ],
         )
-        build.state, build.flight, build.finished = state, None, timezone.now()
+        build.state, build.finished = state, timezone.now()
+        if not (has_images and _is_ahead(build)):
+            build.flight = None
         build.label = _label(answers)
         build.save(update_fields=["state", "flight", "started", "finished", "label"])
         unfinished = Launch.objects.filter(build=build, state__in=Launch.UNFINISHED)
@@ -145,6 +148,14 @@ def _record(build: Build, answers: tuple[Answer, ...]) -> None:
         state=state,
         outcomes={answer.archive_id: answer.state for answer in answers},
     )
+
+
+def _is_ahead(build: Build) -> bool:
+    """Whether there is no launch of it yet. Locks it, so that none comes meanwhile."""
+    if build.ahead_for_id is None:
+        return False
+    ahead = Build.objects.select_for_update().exclude(ahead_for=None)
+    return ahead.filter(pk=build.pk).exists()
 
 
 def _outcome(build: Build, answer: Answer) -> ArchiveOutcome:
@@ -193,6 +204,7 @@ def sweep_launches() -> None:
     launches = Launch.objects.open(now).filter(user=OuterRef("user"))
     UserLogin.objects.without_session(now).exclude(Exists(launches)).delete()
     UserLogin.objects.useless(now).delete()
+    _forget_ahead(now)
     history = timedelta(days=settings.VIEWERHUB_LAUNCH_HISTORY_DAYS)
     Build.objects.filter(created__lt=now - history).delete()
     overdue = timedelta(seconds=settings.VIEWERHUB_BUILD_TIMEOUT + 60)
@@ -203,6 +215,15 @@ def sweep_launches() -> None:
             _give_up(build)
         elif background.run(_needs_worker(build, now)):
             build_manifest.delay(str(build.pk))
+
+
+def _forget_ahead(now: datetime) -> None:
+    """Builds made ahead of a launch that never came, and what they collected."""
+    useless = Build.objects.filter(ahead_for__isnull=False, finished__lt=now - AHEAD)
+    builds = [str(pk) for pk in useless.values_list("pk", flat=True)]
+    if builds:
+        Build.objects.filter(pk__in=builds, ahead_for__isnull=False).delete()
+        background.run(store.forget(builds))
 
 
 async def _needs_worker(build: Build, now: datetime) -> bool:

@@ -56,6 +56,7 @@ portal: list[URLPattern] = [
         name="saved_search_delete",
     ),
     path("launch/", launches.launch_create, name="launch_create"),
+    path("launch/ahead/", launches.launch_ahead, name="launch_ahead"),
     path("launch/<uuid:launch_id>/", launch_pages.launch_detail, name="launch_detail"),
     path(
         "launch/<uuid:launch_id>/state/", launch_pages.launch_state, name="launch_state"

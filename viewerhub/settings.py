@@ -233,6 +233,8 @@ VIEWERHUB_LAUNCH_HISTORY_DAYS = env.int("VIEWERHUB_LAUNCH_HISTORY_DAYS", default
 # How far ahead a signed link may expire: as long as the hub remembers that it was used.
 VIEWERHUB_SIGNED_LINK_LIFETIME = env.int("VIEWERHUB_SIGNED_LINK_LIFETIME", default=300)
 VIEWERHUB_SEARCH_LIFETIME = env.int("VIEWERHUB_SEARCH_LIFETIME", default=8 * 3600)
+# Whether archives are asked for a study as soon as a user points at its button.
+VIEWERHUB_BUILD_AHEAD = env.bool("VIEWERHUB_BUILD_AHEAD", default=False)
 VIEWERHUB_SEARCH_LIMIT = env.int("VIEWERHUB_SEARCH_LIMIT", default=100)
 
 # Images that archives without HTTP send ahead of the requests: on disk, for a short time.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import uuid
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
@@ -22,6 +22,9 @@ from launcher.models.clients import ApiClient
 from launcher.models.templates import LaunchTemplate
 from launcher.selections import selection_from_json
 from launcher.tokens import digest, image_token
+
+# For so long a build that was made ahead of a launch is as good as a new one.
+AHEAD: Final = timedelta(seconds=60)
 
 
 class BuildQuerySet(models.QuerySet["Build"]):
@@ -47,7 +50,8 @@ class Build(models.Model):
     selection = models.JSONField()
     archives: models.ManyToManyField[Archive, Any] = models.ManyToManyField(Archive)
     # SHA-256 of the canonical selection, its archives and its owner, while the build is
-    # under way: a second launch of the same finds it here. Null once finished.
+    # under way: a second launch of the same finds it here. Null once finished, unless it
+    # was begun ahead of a launch, which may find it for a while.
     flight = models.CharField(max_length=64, unique=True, null=True)  # noqa: DJ001
     state = models.CharField(max_length=8, choices=State, default=State.PENDING)
     # Patient and study in words, for the list of recent launches.
@@ -55,6 +59,10 @@ class Build(models.Model):
     # A manifest that was sent to the hub whole, instead of a selection to ask for.
     uploaded_manifest = EncryptedTextField(blank=True, unreadable="")
     created = models.DateTimeField(auto_now_add=True)
+    # The user it was begun for ahead of a launch; null with the first launch.
+    ahead_for = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="+"
+    )
     # Later than that if Redis lost what it collected, and it was queued again.
     queued = models.DateTimeField(default=timezone.now)
     started = models.DateTimeField(null=True)
@@ -77,6 +85,12 @@ class Build(models.Model):
     @property
     def is_finished(self) -> bool:
         return self.state not in self.UNFINISHED
+
+    def may_be_joined(self) -> bool:
+        """Whether a launch may share it: it is under way, or has just been made ahead."""
+        if self.state == self.State.READY and self.ahead_for_id and self.finished:
+            return self.finished > timezone.now() - AHEAD
+        return not self.is_finished
 
     def get_selection(self) -> Selection:
         return selection_from_json(self.selection)

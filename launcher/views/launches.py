@@ -8,7 +8,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
+from django.conf import settings
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
@@ -35,6 +37,7 @@ from launcher.views.progress import help_context, state_context
 from launcher.views.responses import ViewerRedirect
 from launcher.views.search_page import scope_of
 
+AHEAD_PER_MINUTE: Final = 20
 LAUNCH_FIELDS: Final = (
     "study_instance_uid",
     "series_instance_uid",
@@ -121,6 +124,36 @@ def _found(
         ),
         studies=tuple(one.study for one in known.found),
     )
+
+
+@member_required
+@require_POST
+def launch_ahead(request: HttpRequest) -> HttpResponse:
+    """Begin what pressing a button would, for a user who points at it.
+
+    Answers nothing, whether it did or not.
+    """
+    user: Any = request.user
+    done = HttpResponse(status=204)
+    form = LaunchForm(request.POST, archives=Archive.objects.usable_by(user))
+    if not settings.VIEWERHUB_BUILD_AHEAD or not form.is_valid() or _is_hasty(user):
+        return done
+    selection, archives = form.cleaned_data["selection"], form.cleaned_data["archives"]
+    found = _found(selection, archives, _known_of(request, selection))
+    chosen = Offers(user, address_of(request)).of(found).first
+    if not chosen.problem and chosen.template.viewer is None:
+        services.build_ahead(selection=selection, archives=chosen.archives, user=user)
+    return done
+
+
+def _is_hasty(user: User) -> bool:
+    """Whether a user has pointed at more in a minute than may be asked for."""
+    key = f"launch-ahead:{user.pk}"
+    cache.add(key, 0, 60)
+    try:
+        return bool(cache.incr(key) > AHEAD_PER_MINUTE)
+    except ValueError:  # it has ended just now
+        return False
 
 
 def _with_priors(

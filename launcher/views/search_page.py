@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 
@@ -163,6 +164,7 @@ def table_context(
         "rows": list(rows),
         "several_archives": len(scope.archives) > 1,
         "offers": Offers(request.user, address_of(request)),
+        "builds_ahead": settings.VIEWERHUB_BUILD_AHEAD,
     }
 
 

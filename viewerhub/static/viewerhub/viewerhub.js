@@ -227,6 +227,18 @@ function openViewer(launch) {
   location.href = address;
 }
 
+// Launches that are likely: begun for who points at their button for a moment
+
+let likely;
+function foresee(event) {
+  clearTimeout(likely);
+  const form = event.target.closest?.("[data-ahead] button.open")?.form;
+  if (form) likely = setTimeout(() => {
+    fetch(form.dataset.ahead, { method: "POST", body: new FormData(form) });
+    delete form.dataset.ahead;
+  }, 300);
+}
+
 // Keyboard
 
 const shortcutsOff = () => localStorage.getItem("shortcuts") === "off";
@@ -309,6 +321,8 @@ document.addEventListener("error", (event) => {
   if (event.target.matches?.("[data-picture]")) hidePicture(event.target);
 }, true);
 
+document.addEventListener("pointerover", foresee);
+document.addEventListener("focusin", foresee);
 document.addEventListener("keydown", onKey);
 document.addEventListener("focusin", (event) => {
   const menu = one("details[data-menu][open]");
