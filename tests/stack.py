@@ -217,6 +217,17 @@ class Stack:
             is_superuser=is_superuser,
         )
 
+    def log_in(self, name: str) -> dict[str, str]:
+        """The cookies of a browser in which this user has just logged in."""
+        cookies: dict[str, str] = self.console.run(
+            "from django.test import Client\n"
+            "client = Client()\n"
+            "client.force_login(User.objects.get(username=name))\n"
+            "result = {key: one.value for key, one in client.cookies.items()}",
+            name=name,
+        )
+        return cookies
+
     def create_api_client(self, name: str, *scopes: str) -> str:
         """Make an API client and return its key."""
         key = self.console.run(

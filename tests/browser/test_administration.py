@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from archives.embedded import EmbeddedArchive
-from tests.browser.conftest import log_in
+from tests.browser.conftest import logged_in
 from tests.processes import wait_until
 from tests.stack import Stack
 from tests.weasis_client import WeasisClient
@@ -16,7 +16,7 @@ from tests.weasis_client import WeasisClient
 
 @pytest.fixture
 def administrator(page: Page, hub: Stack) -> Iterator[Page]:
-    yield log_in(page, hub.url, "admin")
+    yield logged_in(page, hub, "admin")
     hub.console.run(
         "Archive.objects.exclude(slug='main').delete()\n"
         "LaunchTemplate.objects.filter(is_default=False).delete()\n"

@@ -71,8 +71,9 @@ def overflow(page: Page) -> int:
 
 
 def test_login_search_open_and_progress(
-    alice: Page, viewer: list[str], dicom_files: DicomFiles
+    page: Page, hub: Stack, viewer: list[str], dicom_files: DicomFiles
 ):
+    alice = log_in(page, hub.url)
     search(alice, "lindqvist")
     expect(studies(alice)).to_have_count(3)
     expect(alice.locator("[data-count]")).to_have_text("3 studies")
