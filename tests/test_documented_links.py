@@ -110,26 +110,27 @@ MANIFESTS = {
 }
 
 
-@pytest.fixture(scope="module", params=["dimse", "dicomweb"])
-def hub(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    orthanc: Orthanc,
-) -> Iterator[Stack]:
-    """A hub with Orthanc as its only archive, under the names the examples use."""
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with start_stack(tmp_path_factory.mktemp("links")) as started:
-        if request.param == "dimse":
-            started.add_dimse_archive(
-                "main",
-                port=orthanc.dicom_port,
-                ae_title=orthanc.ae_title,
-                previous_names=ARCHIVES,
-            )
-        else:
-            started.add_dicomweb_archive(
-                "main", url=orthanc.dicomweb_url, previous_names=ARCHIVES
-            )
         yield started
+
+
+@pytest.fixture(scope="module", params=["dimse", "dicomweb"])
+def hub(request: pytest.FixtureRequest, started: Stack, orthanc: Orthanc) -> Stack:
+    """A hub with Orthanc as its only archive, under the names the examples use."""
+    if request.param == "dimse":
+        started.add_dimse_archive(
+            "main",
+            port=orthanc.dicom_port,
+            ae_title=orthanc.ae_title,
+            previous_names=ARCHIVES,
+        )
+    else:
+        started.add_dicomweb_archive(
+            "main", url=orthanc.dicomweb_url, previous_names=ARCHIVES
+        )
+    return started
 
 
 def set_template(hub: Stack, **fields: str) -> None:
