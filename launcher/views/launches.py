@@ -52,6 +52,9 @@ LAUNCH_FIELDS: Final = (
 @require_POST
 def launch_create(request: HttpRequest) -> HttpResponse:
     """Open studies in a viewer: straight away, or by htmx with progress in place."""
+    if not _name_studies(request):
+        message = _("This search has ended. Search again to open its studies.")
+        return _problem(request, message, status=400)
     usable = Archive.objects.usable_by(request.user)
     form = LaunchForm(request.POST, archives=usable)
     if not form.is_valid():
@@ -69,6 +72,26 @@ def launch_create(request: HttpRequest) -> HttpResponse:
         archives = [archive for archive in usable if archive.slug in known.holders]
     found = _found(values["selection"], archives, known)
     return _start(request, found, values["template"])
+
+
+def _name_studies(request: HttpRequest) -> bool:
+    """Replace the keys of studies in a search by UIDs; false if one is not known."""
+    keys = request.POST.getlist("study")
+    if not keys:
+        return True
+    user: Any = request.user
+    stored = search_store.load(request.POST.get("search", ""), user.pk)
+    if stored is None:
+        return False
+    scope = scope_of(stored, user)
+    merged = merge(search_store.answers(stored, scope.slugs))
+    uids = {scope.key_of(one): one.study.study_instance_uid for one in merged}
+    if not uids.keys() >= set(keys):
+        return False
+    posted = request.POST.copy()
+    posted.setlist("study_instance_uid", [uids[key] for key in dict.fromkeys(keys)])
+    request.POST = posted  # type: ignore[assignment]
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,19 +21,22 @@ from launcher.search import asking
 from launcher.search import store as search_store
 from launcher.search.asking import ArchiveAnswer
 from launcher.search.forms import StudySearchForm
+from launcher.search.ordering import NEWEST_FIRST
 from launcher.search.store import StoredSearch
 from launcher.threads import in_thread
 from launcher.views.access import member_required
+from launcher.views.compression import render_compressed
 from launcher.views.search_page import (
     Chip,
     Row,
     SearchScope,
-    outcome,
+    merged_context,
     results_context,
     scope_of,
     start_context,
     table_context,
 )
+from launcher.views.search_table import columns_of
 
 # Where a visitor's session keeps the search that was started before the login.
 PENDING_SEARCH = "pending_search"
@@ -97,20 +100,19 @@ async def search_results(request: HttpRequest, search_id: str) -> HttpResponse:
     scope = await load_scope(request, search_id)
     if scope is None:
         return await in_thread(_expired, request)
-    answers = await in_thread(
-        search_store.answers, scope.search, scope.slugs, fresh=True
-    )
+    fresh = await in_thread(search_store.answers, scope.search, scope.slugs, fresh=True)
     if "wait" in request.GET:
-        missing = [one for one in scope.archives if one.slug not in answers]
+        missing = [one for one in scope.archives if one.slug not in fresh]
         asked = await asyncio.gather(
             *(_ask(scope.search, one, request.user) for one in missing)
         )
-        answers |= {one.slug: it for one, it in zip(missing, asked, strict=True)}
-    answers = {slug: answers[slug] for slug in scope.slugs if slug in answers}
+        fresh |= {one.slug: it for one, it in zip(missing, asked, strict=True)}
 
     def page() -> HttpResponse:
-        context = results_context(request, scope, answers)
-        return render(request, "launcher/search.html", context)
+        # Old answers too: their studies are there at once, and replaced by new ones.
+        answers = search_store.answers(scope.search, scope.slugs)
+        context = results_context(request, scope, answers, fresh)
+        return render_compressed(request, "launcher/search.html", context)
 
     return await in_thread(page)
 
@@ -120,7 +122,7 @@ async def search_results(request: HttpRequest, search_id: str) -> HttpResponse:
 async def search_archive(
     request: HttpRequest, search_id: str, slug: str
 ) -> HttpResponse:
-    """One archive's chip, with its studies in what is merged so far.
+    """One archive's chip, with the page's part of what is merged so far.
 
     ``?again`` asks the archive even if it has just answered.
     """
@@ -141,10 +143,10 @@ async def search_archive(
         answers = search_store.answers(scope.search, scope.slugs)
         context = {
             "chip": Chip(archive=archive, answer=answer),
-            **table_context(request, scope, scope.rows(answers, only=slug)),
-            **outcome(scope, answers),
+            "is_answer": True,
+            **merged_context(request, scope, answers),
         }
-        return render(request, "launcher/_chip.html", context)
+        return render_compressed(request, "launcher/_chip.html", context)
 
     return await in_thread(chip)
 
@@ -165,10 +167,11 @@ async def search_study(request: HttpRequest, search_id: str, key: str) -> HttpRe
             "other_studies": other_studies,
             "message": message,
             "row": row,
+            "columns": columns_of(NEWEST_FIRST),
             **table_context(request, scope, [row]),
         }
         name = "_series.html" if request.htmx else "study_detail.html"  # type: ignore[attr-defined]
-        return render(request, f"launcher/{name}", context)
+        return render_compressed(request, f"launcher/{name}", context)
 
     return await in_thread(page)
 

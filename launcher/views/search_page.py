@@ -17,9 +17,11 @@ from launcher.search import asking
 from launcher.search import store as search_store
 from launcher.search.asking import ArchiveAnswer, FoundStudy
 from launcher.search.forms import ANY, RANGE, StudySearchForm, initial
+from launcher.search.ordering import arrange, page_of
 from launcher.search.saved import saved_context
 from launcher.search.store import StoredSearch
 from launcher.views.launch_requests import address_of
+from launcher.views.search_table import Place, columns_of, order_sentence
 
 RECENT_LAUNCHES: Final = 5
 NAMED_ADMINISTRATORS: Final = 3
@@ -42,7 +44,6 @@ class Row:
     archives: tuple[Archive, ...]
     other_patients: tuple[Archive, ...]
     patient_key: str
-    sort_key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,39 +60,28 @@ class SearchScope:
     def archive(self, slug: str) -> Archive | None:
         return next((one for one in self.archives if one.slug == slug), None)
 
-    def rows(
-        self, answers: dict[str, ArchiveAnswer], *, only: str = ""
-    ) -> tuple[Row, ...]:
-        """The merged studies, newest first; those that ``only`` this archive has part in."""
-        return tuple(
-            self._row(found)
-            for found in asking.merge(answers)
-            if not only or only in found.archives
-        )
+    def key_of(self, found: FoundStudy) -> str:
+        return search_store.key_of(self.search, found.study.study_instance_uid)
 
-    def _row(self, found: FoundStudy) -> Row:
+    def row_of(self, found: FoundStudy) -> Row:
         def named(slugs: Sequence[str]) -> tuple[Archive, ...]:
             return tuple(one for one in self.archives if one.slug in slugs)
 
+        patient = asking.patient_key(found.study.patient)
         return Row(
-            key=search_store.key_of(self.search, found.study.study_instance_uid),
+            key=self.key_of(found),
             found=found,
             archives=named(found.archives),
             other_patients=named(found.other_patients),
-            patient_key=asking.patient_key(found.study.patient),
-            sort_key=_text_key(found),
+            patient_key=search_store.key_of(self.search, patient),
         )
 
     def row(self, key: str) -> Row | None:
         """The study of this key in any answer so far."""
-        answers = search_store.answers(self.search, self.slugs)
-        return next((row for row in self.rows(answers) if row.key == key), None)
-
-
-def _text_key(found: FoundStudy) -> str:
-    """The order of ``asking.sort_key`` as a text: greater is further up."""
-    day, clock, uid = asking.sort_key(found)
-    return f"{-day:08d}{-clock:06d}{uid}"
+        merged = asking.merge(search_store.answers(self.search, self.slugs))
+        return next(
+            (self.row_of(one) for one in merged if self.key_of(one) == key), None
+        )
 
 
 def scope_of(stored: StoredSearch, user: User) -> SearchScope:
@@ -129,8 +119,12 @@ def administrators() -> list[str]:
 
 
 def results_context(
-    request: HttpRequest, scope: SearchScope, answers: dict[str, ArchiveAnswer]
+    request: HttpRequest,
+    scope: SearchScope,
+    answers: dict[str, ArchiveAnswer],
+    fresh: dict[str, ArchiveAnswer],
 ) -> dict[str, Any]:
+    """The page of a search: studies of all answers so far, chips of the fresh ones."""
     user: User = request.user  # type: ignore[assignment]
     criteria = scope.search.criteria
     archives = Archive.objects.usable_by(user)
@@ -144,43 +138,64 @@ def results_context(
         "has_archives": True,
         "administrators": administrators(),
         "recognised": criteria.recognised,
-        "chips": chips(scope, answers),
         **saved_context(user, archives),
-        **table_context(request, scope, scope.rows(answers)),
-        **outcome(scope, answers),
+        "chips": [
+            Chip(archive=one, answer=fresh.get(one.slug)) for one in scope.archives
+        ],
+        "is_asking": len(fresh) < len(scope.archives),
+        **merged_context(request, scope, answers),
     }
 
 
-def chips(scope: SearchScope, answers: dict[str, ArchiveAnswer]) -> list[Chip]:
-    return [Chip(archive=one, answer=answers.get(one.slug)) for one in scope.archives]
-
-
-def table_context(
-    request: HttpRequest, scope: SearchScope, rows: Iterable[Row]
+def merged_context(
+    request: HttpRequest, scope: SearchScope, answers: dict[str, ArchiveAnswer]
 ) -> dict[str, Any]:
-    """What ``launcher/_studies.html`` expects."""
+    """The part of the studies that the address of the request asks for."""
+    place = Place.of(request)
+    studies = arrange(asking.merge(answers), place.order)
+    page = page_of(studies, scope.key_of, after=place.after, before=place.before)
+    rows = tuple(map(scope.row_of, page.studies))
     return {
-        "search": scope.search,
-        "rows": list(rows),
-        "several_archives": len(scope.archives) > 1,
-        "offers": Offers(request.user, address_of(request)),
-        "builds_ahead": settings.VIEWERHUB_BUILD_AHEAD,
-    }
-
-
-def outcome(scope: SearchScope, answers: dict[str, ArchiveAnswer]) -> dict[str, Any]:
-    """Which archives answered, for the sentence above the table."""
-    answered = [one for one in scope.archives if _is_answered(answers, one)]
-    return {
-        "answered": answered,
+        **table_context(request, scope, rows),
+        "place": place,
+        "page": page,
+        "columns": columns_of(place.order),
+        "previous": place.before_row(rows[0].key).query if page.start else "",
+        "next": place.after_row(rows[-1].key).query if page.end < page.total else "",
+        "sentence": order_sentence(
+            place.order,
+            received=page.total,
+            incomplete=[
+                one.name
+                for one in scope.archives
+                if one.slug in answers and answers[one.slug].has_more
+            ],
+        ),
+        "answered": [one for one in scope.archives if _is_answered(answers, one)],
         "silent": [
             one
             for one in scope.archives
             if one.slug in answers and not _is_answered(answers, one)
         ],
-        "is_asking": len(answers) < len(scope.archives),
-        "has_more": any(answer.has_more for answer in answers.values()),
+        "version": version_of(answers),
     }
+
+
+def table_context(
+    request: HttpRequest, scope: SearchScope, rows: Iterable[Row]
+) -> dict[str, Any]:
+    """What rows of ``launcher/_studies.html`` expect."""
+    return {
+        "search": scope.search,
+        "rows": list(rows),
+        "offers": Offers(request.user, address_of(request)),
+        "builds_ahead": settings.VIEWERHUB_BUILD_AHEAD,
+    }
+
+
+def version_of(answers: dict[str, ArchiveAnswer]) -> int:
+    """Greater with every answer: of two fragments, it tells which knows more."""
+    return sum(int(one.asked.timestamp() * 1000) for one in answers.values())
 
 
 def _is_answered(answers: dict[str, ArchiveAnswer], archive: Archive) -> bool:

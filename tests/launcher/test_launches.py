@@ -14,6 +14,7 @@ from archives.entities import Selection, SeriesIdentifier
 from archives.models import Archive
 from launcher import services
 from launcher.models import ArchiveOutcome, Build, Launch, LaunchTemplate, Viewer
+from launcher.search import store as search_store
 from launcher.tasks import build_manifest
 from launcher.views import launch_pages
 from tests.factories import make_dicomweb_archive, make_dimse_archive, make_launch
@@ -353,6 +354,33 @@ def test_several_patients_are_opened_only_when_confirmed(client, served, dicom_f
 
     opened(client, study_instance_uid=uids, search=search, several_patients="yes")
     assert Launch.objects.count() == 1
+
+
+def test_studies_are_opened_by_their_keys_in_the_search(client, served, dicom_files):
+    make_dimse_archive(served)
+    search = found(client, "lindqvist")
+    uids = [dicom_files.study(key).study_instance_uid for key in ("ct", "cr")]
+    stored = search_store.load(search, User.objects.get(username="alice").pk)
+    keys = [search_store.key_of(stored, uid) for uid in uids]
+
+    opened(client, study=keys, search=search)
+
+    assert Build.objects.get().get_selection().study_instance_uids == tuple(uids)
+
+
+def test_keys_of_another_search_open_nothing(client, served, dicom_files):
+    make_dimse_archive(served)
+    search = found(client, "lindqvist")
+    uid = dicom_files.study("ct").study_instance_uid
+    stored = search_store.load(search, User.objects.get(username="alice").pk)
+    keys = [search_store.key_of(stored, uid), "0" * 20]
+
+    for values in ({"study": keys}, {"study": keys[0]}):
+        other = search if len(values["study"]) == 2 else "elsewhere"
+        answer = opened(client, search=other, **values)
+        assert answer.status_code == 422
+        assert "This search has ended" in text_of(answer)
+    assert not Launch.objects.exists()
 
 
 # Progress

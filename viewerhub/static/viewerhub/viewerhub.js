@@ -84,84 +84,80 @@ function choosePeriod(input) {
   }
 }
 
-// Results: rows come in archive by archive, each to its place, but none that the user
-// looks at moves. What belongs above it waits until it is asked for.
+// Results: every answer brings the page's rows as the server has merged them. Nothing moves
+// down to the last row that is in use: what belongs above it waits until it is asked for.
 
-const PAGE = 50;
 const results = one("[data-results]");
 const table = results && one("[data-studies]", results);
-let shown = PAGE;
-let held = [];
+const storedPicks = results && `picked ${results.dataset.search}`;
+let waiting = null;
 let pointed = null;
 
 const studies = () => (table ? all("[data-study]", table) : []);
-const isBusy = (row) => row === pointed || row.contains(document.activeElement);
+const inUse = (row) => row === pointed || row.contains(document.activeElement)
+  || one("[data-pick]:checked, [data-launch], .details:not([hidden])", row);
+const look = (rows) => rows.map((row) => row.id + row.dataset.archives).join();
 
-function place(row) {
-  const after = studies().find((other) => other.dataset.key < row.dataset.key);
-  table.insertBefore(row, after ?? null);
-}
-
-function replaceRow(known, row) {
-  if (Number(row.dataset.archives) < Number(known.dataset.archives)) return;
-  if (isBusy(known) || one("[data-launch], [data-series-loaded]", known)) {
-    one(".when", known).replaceWith(one(".when", row));
-    known.dataset.archives = row.dataset.archives;
-    return;
+function receive(incoming) {
+  incoming.remove();
+  if (Number(incoming.dataset.version) < Number(results.dataset.version)) return;
+  results.dataset.version = incoming.dataset.version;
+  for (const part of all("[data-part]", incoming)) {
+    const known = one(`[data-part=${part.dataset.part}]`, results);
+    if (known.innerHTML !== part.innerHTML) known.replaceChildren(...part.childNodes);
   }
-  one("[data-pick]", row).checked = one("[data-pick]", known).checked;
-  known.replaceWith(row);
-}
-
-function receive(rows) {
-  const busy = studies().find(isBusy);
-  for (const row of rows) {
-    const known = one(`#${row.id}`, table);
-    const waiting = held.findIndex((other) => other.id === row.id);
-    if (known) replaceRow(known, row);
-    else if (waiting >= 0) held[waiting] = row;
-    else if (busy && row.dataset.key > busy.dataset.key) held.push(row);
-    else place(row);
-  }
-}
-
-function showHeld() {
-  const anchor = studies().find(isBusy) ?? studies()[0];
-  const before = anchor?.getBoundingClientRect().top;
-  held.forEach(place);
-  held = [];
+  const rows = all("[data-study]", incoming);
+  const stay = studies().slice(0, studies().findLastIndex(inUse) + 1);
+  const last = stay.at(-1);
+  const position = rows.findIndex((row) => row.id === last?.id);
+  const below = rows.slice(position + 1).filter((row) => !stay.some((other) => other.id === row.id));
+  if (!last || position >= 0) arrange([...stay, ...below]);
+  waiting = last && (position < 0 || look(rows.slice(0, position)) !== look(stay.slice(0, -1))) ? rows : null;
+  if (position >= 0) complete(last, rows[position]);
   refresh();
-  if (anchor) scrollBy(0, anchor.getBoundingClientRect().top - before);
-  one("#results-title").focus({ preventScroll: true });
 }
 
-function names(chips) {
-  return chips.map((chip) => chip.dataset.name).join(", ");
+// What another archive adds to a row that stays.
+function complete(known, row) {
+  one(".when", known).replaceWith(one(".when", row));
+  const conflict = one(".conflict", row);
+  if (conflict && !one(".conflict", known)) known.firstElementChild.after(conflict);
+  known.dataset.archives = row.dataset.archives;
+}
+
+// These rows and no others; where one is in use already, that one, unmoved if it may.
+function arrange(rows) {
+  const used = new Map(studies().filter(inUse).map((row) => [row.id, row]));
+  let place = studies()[0];
+  for (const fresh of rows) {
+    const row = used.get(fresh.id) ?? fresh;
+    if (row === place) place = place.nextElementSibling;
+    else table.insertBefore(row, place ?? null);
+  }
+  while (place) {
+    const gone = place;
+    place = place.nextElementSibling;
+    gone.remove();
+  }
+}
+
+function showWaiting() {
+  const anchor = studies().findLast(inUse);
+  const before = anchor?.getBoundingClientRect().top;
+  arrange(waiting);
+  waiting = null;
+  refresh();
+  one("#results-title").focus({ preventScroll: true });
+  if (anchor?.isConnected) scrollBy(0, anchor.getBoundingClientRect().top - before);
 }
 
 function refresh() {
   const texts = results.dataset;
-  const chips = all("[data-chip]", results);
-  const asking = chips.filter((chip) => chip.dataset.state === "asking");
-  const answered = chips.filter((chip) => chip.dataset.state === "answered");
-  const silent = chips.filter((chip) => !asking.includes(chip) && !answered.includes(chip));
-  const rows = studies();
-  const total = rows.length + held.length;
-  const nothing = () => (asking.length ? texts.asking : answered.length ? texts.none : texts.silence);
-  setText(one("[data-count]", results), total ? plural(texts.one, texts.many, total) : nothing());
-  table.hidden = !rows.length;
-  one("[data-order]", results).hidden = !total;
-  one("[data-has-more]", results).hidden = !chips.some((chip) => "hasMore" in chip.dataset);
-  const isOver = !asking.length && !total;
-  one("[data-empty]", results).hidden = !(isOver && answered.length);
-  one("[data-all-down]", results).hidden = !(isOver && !answered.length);
-  for (const [selector, some] of [["[data-answered]", answered], ["[data-silent]", silent]]) {
-    const line = one(selector, results);
-    line.hidden = !some.length;
-    line.textContent = line.dataset.text.replace("%s", () => names(some));
-  }
-  refreshHeld(texts);
-  refreshPages(rows, texts);
+  table.hidden = !studies().length;
+  const button = one("[data-held]", results);
+  button.hidden = !waiting;
+  const more = waiting?.filter((row) => !one(`#${row.id}`, table)).length;
+  button.textContent = more ? plural(texts.heldOne, texts.heldMany, more) : texts.heldNone;
   refreshSelection();
 }
 
@@ -169,27 +165,30 @@ function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-function refreshHeld(texts) {
-  const button = one("[data-held]", results);
-  button.hidden = !held.length;
-  button.textContent = plural(texts.heldOne, texts.heldMany, held.length);
-}
+// Selected studies of this search by key, with whose they are: of all its pages.
+const picks = new Map(results ? JSON.parse(sessionStorage.getItem(storedPicks) ?? "[]") : []);
 
-function refreshPages(rows, texts) {
-  rows.forEach((row, index) => {
-    row.hidden = index >= shown && !isBusy(row) && !one("[data-pick]", row).checked;
-  });
-  const rest = rows.filter((row) => row.hidden).length;
-  const button = one("[data-show-more]", results);
-  button.hidden = !rest;
-  button.textContent = count(texts.more, Math.min(rest, PAGE));
+function pick(box) {
+  if (box.checked) picks.set(box.value, box.closest("[data-study]").dataset.patient);
+  else picks.delete(box.value);
+  sessionStorage.setItem(storedPicks, JSON.stringify([...picks]));
+  refreshSelection();
 }
 
 function refreshSelection() {
-  const chosen = studies().filter((row) => one("[data-pick]", row).checked);
-  const patients = new Set(chosen.map((row) => row.dataset.patient)).size;
-  one("[data-selection]", results).classList.toggle("has-selected", chosen.length > 0);
-  setText(one("[data-selected-count]", results), count(results.dataset.selected, chosen.length));
+  const elsewhere = new Map(picks);
+  for (const box of all("[data-pick]", table)) {
+    box.checked = picks.has(box.value);
+    elsewhere.delete(box.value);
+  }
+  one("[data-elsewhere]", results).replaceChildren(...[...elsewhere.keys()].map((key) => {
+    const field = document.createElement("input");
+    Object.assign(field, { type: "hidden", name: "study", value: key });
+    return field;
+  }));
+  const patients = new Set(picks.values()).size;
+  one("[data-selection]", results).classList.toggle("has-selected", picks.size > 0);
+  setText(one("[data-selected-count]", results), count(results.dataset.selected, picks.size));
   const warning = one("[data-patients-warning]", results);
   warning.hidden = patients < 2;
   setText(one("span", warning), count(results.dataset.patients, patients));
@@ -197,11 +196,9 @@ function refreshSelection() {
 
 function takeIncoming(chip) {
   const incoming = one("[data-incoming]", chip);
-  if (incoming) {
-    receive(all("[data-study]", incoming));
-    incoming.remove();
-  }
-  refresh();
+  if (!incoming) return;
+  receive(incoming);
+  if (!one("[data-state=asking]", results)) setText(one("[data-told]"), incoming.dataset.announcement);
 }
 
 // Series of a study
@@ -248,7 +245,7 @@ function currentRow() {
 }
 
 function move(step) {
-  const rows = studies().filter((row) => !row.hidden);
+  const rows = studies();
   const index = rows.indexOf(currentRow());
   const row = rows[index < 0 ? (step > 0 ? 0 : rows.length - 1) : index + step];
   const target = row && one("[data-open], .launched, [data-expand]", row);
@@ -290,11 +287,8 @@ document.addEventListener("click", (event) => {
   let target;
   if ((target = find("[data-copy]"))) copy(target);
   else if ((target = find("[data-dialog]"))) document.getElementById(target.dataset.dialog).showModal();
-  else if ((target = find("[data-held]"))) showHeld();
-  else if (find("[data-show-more]")) {
-    shown += PAGE;
-    refresh();
-  } else if ((target = find("[data-dismiss]"))) {
+  else if (find("[data-held]")) showWaiting();
+  else if ((target = find("[data-dismiss]"))) {
     event.preventDefault();
     target.closest(".launch").remove();
   } else if ((target = find("[data-expand]")) && window.htmx) {
@@ -313,7 +307,7 @@ document.addEventListener("change", (event) => {
   const target = event.target;
   if (target.closest("[data-modality-choices]")) updateModalities(target.closest("[data-modality-choices]"));
   else if (target.closest("[data-presets], [data-range]")) choosePeriod(target);
-  else if (target.matches("[data-pick]")) refreshSelection();
+  else if (target.matches("[data-pick]")) pick(target);
   else if (target.matches("[data-shortcuts-switch]")) localStorage.setItem("shortcuts", target.checked ? "on" : "off");
 });
 
@@ -358,7 +352,6 @@ for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
     if (chip?.dataset.state === "asking") {
       chip.dataset.state = "failed";
       one(".chip", chip).className = "chip chip-failed";
-      refresh();
     }
     if (event.detail.elt.getAttribute("hx-trigger")?.startsWith("every")) return;
     notice(results?.dataset.failed ?? "");
