@@ -9,6 +9,7 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from archives.clients import label_of
 from archives.entities import Study
 from archives.models import Archive
 from launcher import messages
@@ -56,6 +57,12 @@ def key_in(uid: str, search: StoredSearch) -> str:
 def translated(message: str) -> str:
     """What the hub said of an archive or a launch, in the reader's language."""
     return messages.translated(str(message))
+
+
+@register.filter
+def has_pictures(modality: str) -> bool:
+    """Whether there are pictures of such series, and not just a label in their place."""
+    return not label_of("", modality)
 
 
 @register.filter

@@ -16,7 +16,7 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from archives.entities import Selection, Study
+from archives.entities import Patient, Selection, Study
 from archives.models import Archive
 from launcher import services
 from launcher.criteria import CriteriaError
@@ -102,10 +102,10 @@ class _Known:
     is_complete: bool
 
     @property
-    def patients(self) -> dict[str, str]:
-        """Names of the patients, by key."""
+    def patients(self) -> list[Patient]:
+        """Each once."""
         patients = (one.study.patient for one in self.found)
-        return {patient_key(one): one.patient_name for one in patients}
+        return list({patient_key(one): one for one in patients}.values())
 
     @property
     def holders(self) -> set[str]:
@@ -324,9 +324,10 @@ def _problem(request: HttpRequest, message: str, *, status: int) -> HttpResponse
     return render(request, "launcher/launch_problem.html", context, status=status)
 
 
-def _confirmation(request: HttpRequest, patients: dict[str, str]) -> HttpResponse:
+def _confirmation(request: HttpRequest, patients: Sequence[Patient]) -> HttpResponse:
     context = {
-        "patients": list(patients.values()),
+        "patients": patients,
+        "search_id": request.POST["search"],
         "fields": _posted(request),
         "action": request.path,
     }
