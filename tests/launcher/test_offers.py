@@ -13,6 +13,7 @@ from django.urls import reverse
 from archives.embedded import EmbeddedArchive
 from archives.entities import Patient, Study
 from archives.models import Archive
+from launcher.launching.offers import Offers
 from launcher.models import Build, Launch, LaunchTemplate, Viewer, ViewerRule
 from launcher.search import priors
 from tests.factories import make_dimse_archive
@@ -253,18 +254,18 @@ def test_too_many_priors_are_left_to_choose(client, served, monkeypatch):
     assert not Build.objects.exists()
 
 
-def test_rows_cost_no_query_each(client, served):
-    make_dimse_archive(served)
-    web = make_template("Web", STUDIES, archives=Archive.objects.all())
+def test_rows_cost_no_query_each():
+    archive = make_dimse_archive()
+    web = make_template("Web", STUDIES, archives=[archive])
     ViewerRule.objects.create(name="Web", modalities="MG", template=web)
-    fragment(client, "A1001")  # what is read once per process
+    offers = Offers(User.objects.create_user("alice"), "127.0.0.1")
+    offers.of_study(Study(study_instance_uid="1.1"), [archive])
 
-    with CaptureQueriesContext(connection) as one_row:
-        fragment(client, "A1001")
-    with CaptureQueriesContext(connection) as more:
-        fragment(client, "lindqvist")
+    with CaptureQueriesContext(connection) as queries:
+        choices = offers.of_study(Study(study_instance_uid="1.2"), [archive])
 
-    assert len(more) == len(one_row)
+    assert len(choices.offers) == 2
+    assert len(queries) == 0
 
 
 def test_launch_again_asks_for_what_its_viewer_needs(client, served, dicom_files):
