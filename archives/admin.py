@@ -160,10 +160,14 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
     ) -> None:
         duration = f"{verification.milliseconds} ms"
         if failure := verification.failure:
-            text = f"{archive.name} ({duration}): {failure.name}: {failure.message}"
+            name, message = translated(failure.name), translated(failure.message)
+            text = f"{archive.name} ({duration}): {name}: {message}"
             self.message_user(request, text, messages.ERROR)
         elif warnings := verification.warnings:
-            told = " ".join(f"{step.name}: {step.message}" for step in warnings)
+            told = " ".join(
+                f"{translated(step.name)}: {translated(step.message)}"
+                for step in warnings
+            )
             text = gettext("%(archive)s works (%(duration)s). %(told)s") % {
                 "archive": archive.name,
                 "duration": duration,

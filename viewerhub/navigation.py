@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.urls import reverse_lazy
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 
 def _may_view(name: str, request: HttpRequest) -> bool:
@@ -58,7 +59,7 @@ SIDEBAR = [
             (_("Viewer rules"), "alt_route", "launcher_viewerrule"),
             (_("Launches"), "open_in_new", "launcher_launch"),
             (_("Saved searches"), "saved_search", "launcher_savedsearch"),
-            (_("API clients"), "key", "launcher_apiclient"),
+            (pgettext_lazy("navigation", "API clients"), "key", "launcher_apiclient"),
         ],
     ),
     {

@@ -9,6 +9,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.urls import URLPattern, reverse
+from django.utils.formats import number_format
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
@@ -16,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from archives.models import Archive
 from launcher.admin.base import BaseAdmin
+from launcher.messages import translated
 from launcher.models import ArchiveOutcome, Build, Launch
 from launcher.results import LaunchResult
 from launcher.services import revoke_launch
@@ -159,7 +161,7 @@ class LaunchAdmin(BaseAdmin):
             (
                 (
                     _KINDS[ArchiveOutcome.State(outcome.state)][0],
-                    outcome.message,
+                    translated(outcome.message),
                     _KINDS[ArchiveOutcome.State(outcome.state)][1],
                     outcome.archive.name,
                     outcome.get_state_display(),
@@ -177,7 +179,7 @@ class LaunchAdmin(BaseAdmin):
         started, finished = launch.build.started, launch.build.finished
         if not (started and finished):
             return None
-        return f"{(finished - started).total_seconds():.1f} s"
+        return f"{number_format((finished - started).total_seconds(), 1)} s"
 
     @admin.display(description=_("outcomes"))
     def outcomes(self, launch: Launch) -> SafeString:
