@@ -120,6 +120,7 @@ TEMPLATES: Final = (
     _("%(archive)s is busy or not available: try again in a minute (HTTP %(status)s)."),
     _("%(archive)s has too many results: narrow the search (HTTP 413)."),
     _("%(archive)s reported a failure of its own: ask its administrator (HTTP %(status)s)."),
+    _("%(archive)s can't answer a search (HTTP %(status)s). Tell its administrator."),
     _("%(archive)s did not accept the search: narrow it, or check the archive's address (HTTP %(status)s)."),
     _("%(archive)s sent a web page instead of DICOM JSON: check its address, and whether it wants a login."),
     _("%(archive)s sent something else than DICOM JSON: check that its address is that of a DICOMweb service."),
