@@ -29,6 +29,11 @@ def is_worker() -> bool:
     return "PYTEST_XDIST_WORKER" in os.environ
 
 
+def is_test_run() -> bool:
+    """Whether this process runs tests, and does not only use what is made for them."""
+    return "VIEWERHUB_TEST_DIR" in os.environ
+
+
 def run_directory() -> Path:
     """The directory shared by all processes of this test run."""
     return Path(os.environ["VIEWERHUB_TEST_DIR"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from tests.environment import free_port
+from tests.environment import free_port, is_test_run, run_directory
 from tests.processes import ServerProcess, wait_until
 from tests.valkey import RedisServer, start_redis
 from tests.weasis_client import WeasisClient
@@ -287,6 +289,26 @@ def _web(folder: Path, port: int, environment: Mapping[str, str]) -> ServerProce
     )
 
 
+def _migrate(environment: Mapping[str, str]) -> None:
+    command = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+
+
+def _copy_migrated(environment: Mapping[str, str]) -> None:
+    """A migrated SQLite database and its secrets, made once for all processes of a run."""
+    if not is_test_run():
+        _migrate(environment)
+        return
+    migrated = run_directory() / "migrated"
+    with migrated.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not migrated.exists():
+            draft = migrated.with_suffix(".draft")
+            _migrate({**environment, "VIEWERHUB_DATA_DIR": str(draft)})
+            draft.rename(migrated)
+    shutil.copytree(migrated, environment["VIEWERHUB_DATA_DIR"])
+
+
 @contextmanager
 def start_stack(
     folder: Path,
@@ -306,12 +328,9 @@ def start_stack(
         environment["VIEWERHUB_REDIS_URL"] = redis.url
         if database_url:
             environment["DATABASE_URL"] = database_url
-        subprocess.run(
-            [sys.executable, "manage.py", "migrate", "--verbosity=0"],
-            cwd=ROOT,
-            env=environment,
-            check=True,
-        )
+            _migrate(environment)
+        else:
+            _copy_migrated(environment)
         console = Console(folder, environment)
         stack.callback(console.close)
         web = _web(folder, port, environment)

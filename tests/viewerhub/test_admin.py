@@ -163,6 +163,7 @@ def test_administration_works_without_unfold():
         [
             sys.executable,
             *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
+            *("-p", "tests.first_of_each"),  # other cases are the same page again
             "--ds=tests.settings_plain_admin",
             *(f"tests/{name}" for name in tests),
         ],
