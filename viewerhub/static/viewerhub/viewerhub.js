@@ -201,6 +201,13 @@ function takeIncoming(chip) {
   if (!one("[data-state=asking]", results)) setText(one("[data-told]"), incoming.dataset.announcement);
 }
 
+// The only study of archives that have all answered: the next Enter opens it.
+function focusOnly() {
+  const rows = studies();
+  const isCertain = rows.length === 1 && all("[data-chip]", results).every((chip) => chip.dataset.state === "answered");
+  if (isCertain && document.activeElement === one("#results-title")) one("[data-open]", rows[0])?.focus();
+}
+
 // Series of a study
 
 function toggleSeries(button) {
@@ -340,7 +347,10 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 });
 document.addEventListener("htmx:load", (event) => {
   const element = event.detail.elt;
-  if (results && element.matches("[data-chip]")) takeIncoming(element);
+  if (results && element.matches("[data-chip]")) {
+    takeIncoming(element);
+    focusOnly();
+  }
   if (!element.matches(".launch")) return;
   openViewer(element);
   if (hadFocus) element.focus({ preventScroll: true });
@@ -366,4 +376,5 @@ if (shortcuts) shortcuts.checked = !shortcutsOff();
 if (results) {
   refresh();
   if (!one(".errorlist")) one("#results-title").focus({ preventScroll: true });
+  focusOnly();
 }
