@@ -68,6 +68,7 @@ portal: list[URLPattern] = [
         name="launch_revoke",
     ),
     path("launches/", launch_pages.launch_list, name="launch_list"),
+    path("facts/", preferences.facts, name="facts"),
     path("theme/", preferences.theme, name="theme"),
 ]
 IID: Final = {"is_iid": True}

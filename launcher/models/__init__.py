@@ -2,6 +2,7 @@
 
 from launcher.models.clients import ApiClient
 from launcher.models.launches import ArchiveOutcome, Build, Launch
+from launcher.models.preferences import Preferences
 from launcher.models.rules import ViewerRule
 from launcher.models.searches import SavedSearch
 from launcher.models.templates import DateMeaning, LaunchTemplate
@@ -14,6 +15,7 @@ __all__ = [
     "DateMeaning",
     "Launch",
     "LaunchTemplate",
+    "Preferences",
     "SavedSearch",
     "Viewer",
     "ViewerRule",

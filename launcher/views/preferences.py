@@ -1,10 +1,15 @@
-"""What a visitor likes; kept in a cookie, so that it holds before the login too."""
+"""What a visitor likes, in a cookie, so that it holds before the login too; and what a
+user chooses, in the database, so that it holds wherever they log in."""
 
+from __future__ import annotations
+
+from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
-from launcher.views.access import page_of
+from launcher.models.preferences import FACTS, Preferences
+from launcher.views.access import member_required, page_of
 
 THEMES = ("auto", "light", "dark")
 YEAR = 365 * 86400
@@ -20,3 +25,16 @@ def theme(request: HttpRequest) -> HttpResponse:
             "theme", chosen, max_age=YEAR, samesite="Lax", secure=request.is_secure()
         )
     return response
+
+
+@member_required
+@require_POST
+def facts(request: HttpRequest) -> HttpResponse:
+    """Choose what rows of studies show, or the usual again; then back to the page."""
+    user: User = request.user  # type: ignore[assignment]
+    if "usual" in request.POST:
+        Preferences.objects.filter(user=user).delete()
+    else:
+        chosen = [name for name in FACTS if name in request.POST.getlist("facts")]
+        Preferences.objects.update_or_create(user=user, defaults={"facts": chosen})
+    return redirect(page_of(request))

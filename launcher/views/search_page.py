@@ -13,6 +13,7 @@ from django.http import HttpRequest
 from archives.models import Archive
 from launcher.launching.offers import Offers
 from launcher.models import Launch
+from launcher.models.preferences import FACTS, facts_of
 from launcher.search import asking
 from launcher.search import store as search_store
 from launcher.search.asking import ArchiveAnswer, FoundStudy
@@ -143,6 +144,7 @@ def results_context(
             Chip(archive=one, answer=fresh.get(one.slug)) for one in scope.archives
         ],
         "is_asking": len(fresh) < len(scope.archives),
+        "all_facts": FACTS,
         **merged_context(request, scope, answers),
     }
 
@@ -185,10 +187,12 @@ def table_context(
     request: HttpRequest, scope: SearchScope, rows: Iterable[Row]
 ) -> dict[str, Any]:
     """What rows of ``launcher/_studies.html`` expect."""
+    user: User = request.user  # type: ignore[assignment]
     return {
         "search": scope.search,
         "rows": list(rows),
         "offers": Offers(request.user, address_of(request)),
+        "facts": facts_of(user),
         "builds_ahead": settings.VIEWERHUB_BUILD_AHEAD,
     }
 
