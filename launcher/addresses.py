@@ -12,6 +12,15 @@ def _networks(ranges: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
     return tuple(ip_network(text.strip(), strict=False) for text in ranges)
 
 
+def is_address(text: str) -> bool:
+    """Whether it is an IP address: servers on a socket of the file system know none."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def is_inside(address: str, ranges: Iterable[str]) -> bool:
     """Whether an IP address is in one of these CIDR ranges; no address is in none."""
     try:

@@ -17,6 +17,7 @@ from kombu.exceptions import OperationalError
 from archives.entities import Selection, Study
 from archives.models import Archive
 from launcher import cached_images, store, tasks, weasis
+from launcher.addresses import is_address
 from launcher.criteria import LaunchExtras
 from launcher.models import (
     ApiClient,
@@ -64,6 +65,7 @@ def start_launch(
     origin: Launch.Origin,
     user: User | None = None,
     api_client: ApiClient | None = None,
+    address: str = "",
     extras: LaunchExtras = _NO_EXTRAS,
     studies: Sequence[Study] | None = None,
     needs_manifest: bool = False,
@@ -75,7 +77,7 @@ def start_launch(
     Raises ``QueueUnavailableError``, or ``CriteriaError`` for what the viewer can't
     open or the template does not allow, with nothing stored.
     """
-    launch = _new_launch(template, origin, user, api_client)
+    launch = _new_launch(template, origin, user, api_client, address)
     if template.viewer and not needs_manifest:
         name = extras.user or (user.get_username() if user else "")
         uri = hand_over(
@@ -145,13 +147,14 @@ def start_uploaded(
     template: LaunchTemplate,
     user: User | None = None,
     api_client: ApiClient | None = None,
+    address: str = "",
     extras: LaunchExtras = _NO_EXTRAS,
 ) -> StartedLaunch:
     """Store a launch of a manifest that another system made and that was checked.
 
     Raises ``CriteriaError`` for what the template does not allow, with nothing stored.
     """
-    launch = _new_launch(template, Launch.Origin.UPLOAD, user, api_client)
+    launch = _new_launch(template, Launch.Origin.UPLOAD, user, api_client, address)
     manifest_url = manifest_address(launch.issue_token())
     uri = template.uri(manifest_url, Selection(), [], extras)
     with transaction.atomic():
@@ -175,9 +178,15 @@ def _new_launch(
     origin: Launch.Origin,
     user: User | None,
     api_client: ApiClient | None,
+    address: str,
 ) -> Launch:
-    stored = template if template.pk else None
-    return Launch(template=stored, user=user, api_client=api_client, origin=origin)
+    return Launch(
+        template=template if template.pk else None,
+        user=user,
+        api_client=api_client,
+        origin=origin,
+        address=address if is_address(address) else None,
+    )
 
 
 def _owner(user: User | None, api_client: ApiClient | None) -> str:

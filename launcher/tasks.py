@@ -22,7 +22,7 @@ from archives.models import Archive, UserLogin
 from launcher import background, cached_images, store
 from launcher.answers import Answer
 from launcher.collect import ArchivePlan, BuildPlan, collect
-from launcher.models import ArchiveOutcome, Build, Launch
+from launcher.models import ArchiveOutcome, Build, Launch, OpenedStudy
 from launcher.models.launches import AHEAD
 from launcher.queue import seen_working
 
@@ -132,6 +132,7 @@ def _record(build: Build, answers: tuple[Answer, ...]) -> None:
                 "milliseconds",
             ],
         )
+        OpenedStudy.objects.bulk_create(_opened(build, answers), ignore_conflicts=True)
         build.state, build.finished = state, timezone.now()
         if not (has_images and _is_ahead(build)):
             build.flight = None
@@ -156,6 +157,22 @@ def _is_ahead(build: Build) -> bool:
         return False
     ahead = Build.objects.select_for_update().exclude(ahead_for=None)
     return ahead.filter(pk=build.pk).exists()
+
+
+def _opened(build: Build, answers: tuple[Answer, ...]) -> list[OpenedStudy]:
+    """What those are told who ask who opened which study; without any name."""
+    return [
+        OpenedStudy(
+            build=build,
+            archive_id=answer.archive_id,
+            study_instance_uid=study.study_instance_uid[:64],
+            accession_number=study.accession_number[:64],
+            patient_id=study.patient.patient_id[:64],
+            issuer_of_patient_id=study.patient.issuer_of_patient_id[:64],
+        )
+        for answer in answers
+        for study in answer.studies
+    ]
 
 
 def _outcome(build: Build, answer: Answer) -> ArchiveOutcome:

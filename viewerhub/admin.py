@@ -9,11 +9,13 @@ from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
 from django.urls import path
+from django.utils.translation import gettext_lazy as _
 
 from viewerhub.system import system_view
 
@@ -51,6 +53,42 @@ if apps.is_installed("unfold"):
 
 else:
     from django.contrib.admin import ModelAdmin
+
+
+@admin.register(LogEntry)
+class LogEntryAdmin(ModelAdmin):  # type: ignore[misc]
+    """What members of staff did here."""
+
+    list_display = ["action_time", "user", "action", "content_type", "object_repr"]
+    list_filter = [
+        "action_flag",
+        ("user", admin.RelatedOnlyFieldListFilter),
+        ("content_type", admin.RelatedOnlyFieldListFilter),
+        "action_time",
+    ]
+    list_select_related = ["user", "content_type"]
+    date_hierarchy = "action_time"
+    search_fields = ["user__username", "object_repr", "change_message"]
+    search_help_text = _("User, object or what was changed")
+    fields = ["action_time", "user", "action", "content_type", "object_repr", "change"]
+    readonly_fields = fields
+
+    @admin.display(description=_("action"), ordering="action_flag")
+    def action(self, entry: LogEntry) -> str:
+        return str(entry.get_action_flag_display())
+
+    @admin.display(description=_("change"))
+    def change(self, entry: LogEntry) -> str:
+        return entry.get_change_message()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
 
 @admin.register(Authenticator)

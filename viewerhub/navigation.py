@@ -95,6 +95,8 @@ SIDEBAR = [
         [
             (_("Users"), "person", "auth_user"),
             (_("Groups"), "group", "auth_group"),
+            (_("Authenticators"), "phonelink_lock", "mfa_authenticator"),
+            (_("Admin log"), "history", "admin_logentry"),
         ],
     ),
 ]

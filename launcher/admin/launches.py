@@ -1,14 +1,30 @@
-"""Launches, to look at and to revoke. No patient data is shown or searched here."""
+"""Launches, to look at, to revoke and to audit.
+
+Patients and studies are shown to, searched and exported by those alone who may audit.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+    StreamingHttpResponse,
+)
+from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
-from django.urls import URLPattern, reverse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
@@ -16,12 +32,16 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from archives.models import Archive
+from launcher import audit
 from launcher.admin.base import BaseAdmin
 from launcher.messages import translated
 from launcher.models import ArchiveOutcome, Build, Launch
 from launcher.results import LaunchResult
 from launcher.services import revoke_launch
 
+logger = structlog.get_logger(__name__)
+
+IDENTIFIER = "identifier"
 _KINDS = {
     ArchiveOutcome.State.OK: ("ok", "✓"),
     ArchiveOutcome.State.EMPTY: ("none", "○"),
@@ -84,18 +104,40 @@ class ArchiveFilter(admin.SimpleListFilter):
         return queryset.filter(Exists(asked))
 
 
+class IdentifierFilter(admin.SimpleListFilter):
+    """What was entered in the form above the list; its address has a token only."""
+
+    title = _("identifier")
+    parameter_name = IDENTIFIER
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        value = self.value() if model_admin.has_audit_permission(request) else None
+        return [(value, _("The one you searched for"))] if value else []
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[Launch]
+    ) -> QuerySet[Launch]:
+        identifier = audit.kept(str(self.value()), request.user.pk)
+        return (
+            audit.of_identifier(queryset, identifier) if identifier else queryset.none()
+        )
+
+
 @admin.register(Launch)
 class LaunchAdmin(BaseAdmin):
     list_display = [
         "created",
         "who",
         "origin",
+        "address",
+        "result",
         "state",
         "archives",
         "total",
         "duration",
     ]
     list_filter = [
+        IdentifierFilter,
         ResultFilter,
         "state",
         "origin",
@@ -114,12 +156,17 @@ class LaunchAdmin(BaseAdmin):
     fieldsets = [
         (
             _("Launch"),
-            {"fields": ["id", "created", "who", "origin", "template", "state"]},
+            {
+                "fields": [
+                    *("id", "created", "who", "origin", "address", "template"),
+                    *("result", "state"),
+                ]
+            },
         ),
         (_("Viewer"), {"fields": ["fetched", "viewer", "expires"]}),
         (_("Archives"), {"fields": ["duration", "outcomes"]}),
     ]
-    readonly_fields = ["who", "duration", "outcomes"]
+    readonly_fields = ["who", "result", "duration", "outcomes", "opened"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Launch]:
         queryset: QuerySet[Launch] = super().get_queryset(request)
@@ -146,7 +193,22 @@ class LaunchAdmin(BaseAdmin):
         allowed: bool = super().has_view_permission(request, obj)
         return allowed or self.has_revoke_permission(request)
 
+    def get_fieldsets(self, request: HttpRequest, obj: Launch | None = None) -> Any:
+        fieldsets = list(super().get_fieldsets(request, obj))
+        if self.has_audit_permission(request):
+            fieldsets.insert(1, (_("What was opened"), {"fields": ["opened"]}))
+        return fieldsets
+
     # Columns
+
+    @admin.display(description=_("result"))
+    def result(self, launch: Launch) -> str:
+        return str(LaunchResult.of(launch).label)
+
+    @admin.display(description=_("identifiers"))
+    def opened(self, launch: Launch) -> SafeString:
+        found = audit.identifiers_of(launch)
+        return render_to_string("admin/launcher/launch/_opened.html", {"found": found})
 
     @admin.display(description=_("user or client"), ordering="user__username")
     def who(self, launch: Launch) -> str:
@@ -218,7 +280,13 @@ class LaunchAdmin(BaseAdmin):
         revoke = self.object_action(
             "revoke", self.has_revoke_permission, self._revoke_one
         )
-        return [revoke, *super().get_urls()]
+        view = self.admin_site.admin_view
+        return [
+            path("find/", view(self.find_view), name="launcher_launch_find"),
+            path("export/", view(self.export_view), name="launcher_launch_export"),
+            revoke,
+            *super().get_urls(),
+        ]
 
     def _revoke_one(self, request: HttpRequest, launch: Launch) -> HttpResponse:
         if launch.is_open():
@@ -248,3 +316,76 @@ class LaunchAdmin(BaseAdmin):
             obj is not None and obj.is_open() and self.has_revoke_permission(request)
         )
         return super().render_change_form(request, context, add, change, form_url, obj)
+
+    # Auditing
+
+    def has_audit_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("launcher.audit_launch")
+
+    def find_view(self, request: HttpRequest) -> HttpResponse:
+        """Look for an identifier: it is POSTed, so that it gets into no address."""
+        if not (
+            self.has_view_permission(request) and self.has_audit_permission(request)
+        ):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        identifier = request.POST.get("identifier", "").strip()[: audit.MAXIMUM_LENGTH]
+        url = reverse("admin:launcher_launch_changelist")
+        if not identifier:
+            return HttpResponseRedirect(url)
+        logger.info("launches_searched_by_identifier", user_id=request.user.pk)
+        token = audit.keep(identifier, int(request.user.pk or 0))
+        return HttpResponseRedirect(f"{url}?{IDENTIFIER}={token}")
+
+    def export_view(self, request: HttpRequest) -> HttpResponseBase:
+        """The list with its filters as CSV; with identifiers for those who may audit."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method != "GET":
+            return HttpResponseNotAllowed(["GET"])
+        with_identifiers = self.has_audit_permission(request)
+        try:
+            found = self.get_changelist_instance(request).queryset
+        except IncorrectLookupParameters:
+            return HttpResponseRedirect(reverse("admin:launcher_launch_changelist"))
+        launches = list(found.values_list("pk", flat=True))
+        self._log_export(request, len(launches), with_identifiers)
+        name = f"launches-{timezone.localdate().isoformat()}.csv"
+        return StreamingHttpResponse(
+            audit.csv_lines(launches, with_identifiers=with_identifiers),
+            content_type="text/csv; charset=utf-8",
+            headers={
+                "Content-Disposition": f'attachment; filename="{name}"',
+                "Cache-Control": "private, no-store",
+            },
+        )
+
+    def _log_export(
+        self, request: HttpRequest, count: int, with_identifiers: bool
+    ) -> None:
+        what = "with identifiers" if with_identifiers else "without identifiers"
+        LogEntry.objects.create(
+            user_id=int(request.user.pk or 0),
+            content_type=ContentType.objects.get_for_model(Launch),
+            object_repr=f"Export of {count} launches, {what}"[:200],
+            action_flag=CHANGE,
+            change_message="Exported the list of launches.",
+        )
+        logger.info(
+            "launches_exported",
+            user_id=request.user.pk,
+            count=count,
+            with_identifiers=with_identifiers,
+            filters=sorted(request.GET),
+        )
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = {
+            "may_audit": self.has_audit_permission(request),
+            "export_query": request.GET.urlencode(),
+            **(extra_context or {}),
+        }
+        return super().changelist_view(request, context)

@@ -120,11 +120,12 @@ def create_launch(
     that open the images until `expires`; they can't be asked for again.
     """
     client = _client(request)
+    address = request.META.get("REMOTE_ADDR", "")
     answer = run_once(
         client,
         idempotency_key or "",
         json.dumps(body.model_dump(), sort_keys=True),
-        lambda: _start(client, body).model_dump_json(),
+        lambda: _start(client, body, address).model_dump_json(),
     )
     created = LaunchCreated.model_validate_json(answer)
     location = reverse("api:launch_status", args=[created.id])
@@ -132,7 +133,7 @@ def create_launch(
     return created
 
 
-def _start(client: ApiClient, body: LaunchRequest) -> LaunchCreated:
+def _start(client: ApiClient, body: LaunchRequest, address: str) -> LaunchCreated:
     accepted = accept(body, client)
     started = start_launch(
         selection=accepted.selection,
@@ -140,6 +141,7 @@ def _start(client: ApiClient, body: LaunchRequest) -> LaunchCreated:
         template=accepted.template,
         origin=Launch.Origin.API,
         api_client=client,
+        address=address,
         needs_manifest=True,  # the answer has addresses of Weasis, whatever the viewer
     )
     launch = started.launch

@@ -137,6 +137,7 @@ def _start(judged: Judged, found: Lookup | None) -> StartedLaunch:
             origin=_origin(judged),
             user=request.caller.user,
             api_client=request.caller.api_client,
+            address=request.address,
             extras=criteria.extras,
             studies=decided.studies,
             needs_manifest=request.needs_manifest,

@@ -13,7 +13,12 @@ from launcher.services import StartedLaunch, start_uploaded
 
 
 def launch_upload(
-    body: bytes, parameters: Parameters, caller: Caller, *, charset: str = ""
+    body: bytes,
+    parameters: Parameters,
+    caller: Caller,
+    *,
+    charset: str = "",
+    address: str = "",
 ) -> StartedLaunch:
     """Check a manifest and what was sent with it, and launch it.
 
@@ -33,6 +38,7 @@ def launch_upload(
         template=template,
         user=caller.user,
         api_client=caller.api_client,
+        address=address,
         extras=extras,
     )
 

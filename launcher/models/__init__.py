@@ -2,6 +2,7 @@
 
 from launcher.models.clients import ApiClient
 from launcher.models.launches import ArchiveOutcome, Build, Launch
+from launcher.models.opened import OpenedStudy
 from launcher.models.preferences import Preferences
 from launcher.models.rules import ViewerRule
 from launcher.models.searches import SavedSearch
@@ -15,6 +16,7 @@ __all__ = [
     "DateMeaning",
     "Launch",
     "LaunchTemplate",
+    "OpenedStudy",
     "Preferences",
     "SavedSearch",
     "Viewer",

@@ -186,6 +186,8 @@ class Launch(models.Model):
         ApiClient, models.SET_NULL, null=True, verbose_name=_("API client")
     )
     origin = models.CharField(_("origin"), max_length=6, choices=Origin)
+    # Of the browser or program that launched; empty where the hub did not see it.
+    address = models.GenericIPAddressField(_("address"), null=True, blank=True)
     state = models.CharField(
         _("state"), max_length=8, choices=State, default=State.PENDING
     )
@@ -202,6 +204,7 @@ class Launch(models.Model):
         ordering = ["-created"]
         verbose_name = _("launch")
         verbose_name_plural = _("launches")
+        permissions = [("audit_launch", "Can see which patients were opened")]
         indexes = [models.Index(fields=["user", "-created"], name="launch_recent")]
 
     def __str__(self) -> str:

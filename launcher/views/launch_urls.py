@@ -15,6 +15,7 @@ from launcher.manifest.upload import MAXIMUM_UPLOAD
 from launcher.services import StartedLaunch
 from launcher.views.access import login_first
 from launcher.views.launch_requests import (
+    address_of,
     identify,
     query_of,
     read_body,
@@ -63,4 +64,10 @@ def _upload(request: HttpRequest, *, members_only: bool) -> StartedLaunch:
     body = read_body(request, MAXIMUM_UPLOAD)
     caller = identify(request, body, members_only=members_only)
     charset = (request.content_params or {}).get("charset", "")
-    return launch_upload(body, query_of(request), caller, charset=charset)
+    return launch_upload(
+        body,
+        query_of(request),
+        caller,
+        charset=charset,
+        address=address_of(request),
+    )

@@ -272,6 +272,7 @@ def _start(
             template=chosen.template,
             origin=Launch.Origin.PORTAL,
             user=user,
+            address=address_of(request),
             studies=found.studies,
         ),
         found,
@@ -383,6 +384,9 @@ def _upload_again(request: HttpRequest, launch: Launch) -> HttpResponse:
     return _answered(
         request,
         lambda: services.start_uploaded(
-            launch.build.uploaded_manifest, template=template, user=user
+            launch.build.uploaded_manifest,
+            template=template,
+            user=user,
+            address=address_of(request),
         ),
     )

@@ -259,9 +259,10 @@ def test_launch_page_shows_what_each_archive_answered(admin_client, launch):
     assert str(launch.pk) in page
 
 
-def test_launches_show_neither_patients_nor_tokens(admin_client, launch):
+def test_launches_show_neither_patients_nor_tokens(launch):
+    reader = staff("view_launch")
     for url in (LAUNCHES, change_url(launch)):
-        page = text(admin_client.get(url))
+        page = text(reader.get(url))
         assert PATIENT not in page
         for hidden in (
             launch.token,
