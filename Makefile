@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --no-cache-dir
-# How many processes run the tests: a number, or auto for one per processor.
+# How many processes run the tests: a number, or auto for one more than processors.
 JOBS ?= auto
 # More arguments for pytest, such as: make test TESTS="tests/launcher -k manifest"
 TESTS ?=

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import hypothesis
@@ -35,22 +35,37 @@ hypothesis.settings.load_profile("viewerhub")
 
 LABORATORY = pytest.StashKey[LaboratoryServer]()
 
-# They take longest, and go first: a process that is left with one of them at the end
-# keeps the whole run waiting.
+# They take longest, and go first, the longest of them before the others: a process that
+# is left with one of them at the end keeps the whole run waiting.
 LONG = (
     "tests/test_end_to_end.py",
     "tests/browser/",
-    "tests/test_token_lives.py",
     "tests/viewerhub/test_demo.py",
     "tests/viewerhub/test_admin.py",
-    "tests/test_secrets.py",
-    "tests/launcher/test_weasis_oracle.py",
+    "tests/test_token_lives.py",
+    "tests/launcher/test_gateway_faults.py",
+    "tests/test_documented_links.py",
+    "tests/launcher/test_hostile_parameters.py",
+    "tests/launcher/test_api_schema.py",
     "tests/test_images_by_dimse.py",
+    "tests/test_secrets.py",
+    "tests/launcher/test_gateway_stalls.py",
 )
 
 
+def _place(item: pytest.Item) -> int:
+    places = (n for n, name in enumerate(LONG) if item.nodeid.startswith(name))
+    return next(places, len(LONG))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+    items.sort(key=_place)
+
+
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """One more than processors: many tests wait for a silent archive or a new process."""
+    return (yield) + 1
 
 
 @pytest.hookimpl(optionalhook=True)
