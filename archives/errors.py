@@ -13,6 +13,10 @@ class ArchiveUnavailableError(ArchiveError):
     """Not reachable, timed out, went silent, or HTTP 429, 502, 503, 504: try later."""
 
 
+class ConnectionLostError(ArchiveUnavailableError):
+    """Closed by the archive after it had accepted it: another one may do better."""
+
+
 class ArchiveRefusedError(ArchiveError):
     """Association rejected, HTTP 401 or 403, TLS not accepted: an administrator must act."""
 

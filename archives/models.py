@@ -587,6 +587,7 @@ class Archive(AuthenticationFields, HealthFields):
         deadlines = self._deadlines()
         if self.protocol == self.Protocol.DIMSE:
             return self._dimse_endpoint(deadlines)
+        is_personal = self.authentication == Authentication.USER
         return DicomWebEndpoint(
             name=self.name,
             url=self.url.rstrip("/"),
@@ -599,6 +600,9 @@ class Archive(AuthenticationFields, HealthFields):
             quirks=self.product.quirks,
             outgoing=outgoing_rules(),
             token_store=SHARED_TOKENS,
+            # Each user may see other images there: nobody gets those of somebody else.
+            image_cache=None if is_personal else image_cache(),
+            cache_owner=f"{self.pk} {self.url}",
         )
 
     def _dimse_endpoint(self, deadlines: Deadlines) -> DimseEndpoint:

@@ -21,7 +21,6 @@ import structlog
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from archives.clients.base import DimseEndpoint
 from archives.errors import ArchiveError
 from archives.models import Archive, image_cache
 from launcher import background, store
@@ -63,7 +62,7 @@ def _owner(archive: Archive) -> str:
         endpoint = archive.image_endpoint()
     except ArchiveError:
         return ""
-    return endpoint.cache_owner if isinstance(endpoint, DimseEndpoint) else ""
+    return endpoint.cache_owner if endpoint.image_cache is not None else ""
 
 
 async def _remember(build_id: str, keys: Collection[str]) -> None:

@@ -28,6 +28,7 @@ class DrippingArchive(ProtectedServer):
     ) -> None:
         tokens = TokenServer(time.monotonic, token_seconds)
         super().__init__(list(studies), tokens)
+        self.behaviour.sends_series = False  # a request, and a token, for each image
         self.image_seconds = image_seconds
         self._files = files_of(self.studies)
 

@@ -237,7 +237,7 @@ VIEWERHUB_SEARCH_LIFETIME = env.int("VIEWERHUB_SEARCH_LIFETIME", default=8 * 360
 VIEWERHUB_BUILD_AHEAD = env.bool("VIEWERHUB_BUILD_AHEAD", default=False)
 VIEWERHUB_SEARCH_LIMIT = env.int("VIEWERHUB_SEARCH_LIMIT", default=100)
 
-# Images that archives without HTTP send ahead of the requests: on disk, for a short time.
+# Images that archives send ahead of the requests: on disk, for a short time.
 # Web servers and the storage service (C-MOVE) of a machine share the directory.
 
 VIEWERHUB_IMAGE_CACHE_DIR = Path(

@@ -164,6 +164,10 @@ class DicomWebEndpoint:
     ``wado_uri_url`` is used to retrieve instances where it is given, for archives
     without WADO-RS. URLs have no trailing slash. Without a ``token_store``, each process
     asks the token server for itself.
+
+    With an ``image_cache``, series are retrieved ahead of the requests for their images.
+    ``cache_owner`` says whose images these are there: who logs in otherwise at the same
+    address, and may see other images, has another.
     """
 
     name: str
@@ -178,6 +182,8 @@ class DicomWebEndpoint:
     quirks: Quirks = Quirks()
     outgoing: OutgoingRules = ANYWHERE
     token_store: TokenStore | None = field(default=None, compare=False, repr=False)
+    image_cache: ImageCache | None = None
+    cache_owner: str = ""
 
 
 Endpoint = DimseEndpoint | DicomWebEndpoint

@@ -27,6 +27,7 @@ from archives.errors import (
     ArchiveRefusedError,
     ArchiveResponseError,
     ArchiveUnavailableError,
+    ConnectionLostError,
 )
 
 UNAVAILABLE: Final = frozenset({408, 425, 429, 502, 503, 504})
@@ -106,7 +107,10 @@ def _transport_error(error: httpx2.TransportError, name: str) -> ArchiveError:
         return connection_error(error, name)
     if any(map(_is_tls_failure, _causes(error))):
         return connection_error(error, name)
-    return ArchiveUnavailableError(f"{name} {_transport_failure(error)}")
+    kind = ArchiveUnavailableError
+    if not isinstance(error, httpx2.TimeoutException):
+        kind = ConnectionLostError
+    return kind(f"{name} {_transport_failure(error)}")
 
 
 def connection_error(error: BaseException, name: str) -> ArchiveError:

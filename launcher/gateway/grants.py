@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
 from redis.exceptions import RedisError
 
-from archives.clients import DimseEndpoint, Endpoint
+from archives.clients import Endpoint
 from archives.errors import ArchiveError
 from archives.models import Archive
 from launcher.events import listener
@@ -62,7 +62,7 @@ async def grant_of(
         if isinstance(opened, Launch):
             return HttpResponse(status=404)
         archive, build_id, endpoint = opened
-        if isinstance(endpoint, DimseEndpoint) and endpoint.image_cache is not None:
+        if endpoint.image_cache is not None:
             listener().start()  # it hears what the cache must not keep
         contents = await contents_of(
             build_id,

@@ -190,6 +190,7 @@ class Locked(ProtectedServer):
 
     def __init__(self, study, dicom_files, tokens):
         super().__init__([entity_of(study)], tokens)
+        self.behaviour.sends_series = False  # a request, and a token, for each image
         self.paths = {
             one.sop_instance_uid: dicom_files.path(one) for one in study.instances
         }

@@ -39,6 +39,7 @@ class ArchiveMemory:
     study_limit: int | None = None  # where the archive cuts without saying so
     takes_uid_lists: bool = True
     takes_include_fields: bool = True
+    sends_series: bool | None = None  # all images of one at once; not known at first
     accepted: str = ""  # what an image was last asked for as, and sent
     _choices: int = 0
 

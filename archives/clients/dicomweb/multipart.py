@@ -1,8 +1,9 @@
-"""The one part of a ``multipart/related`` answer (RFC 2046 5.1), while it arrives."""
+"""The parts of a ``multipart/related`` answer (RFC 2046 5.1), while they arrive."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from email.message import Message
 from typing import Final
 
@@ -36,9 +37,12 @@ class PartReader:
     def __init__(self, boundary: str) -> None:
         if not boundary:
             raise MalformedMultipartError("There is no boundary.")
-        self._delimiter = b"\r\n--" + boundary.encode("utf-8", "replace")
         # The first delimiter may be the first line: the line break before it is ours.
-        self._buffer = b"\r\n"
+        self._start(b"\r\n--" + boundary.encode("utf-8", "replace"), b"\r\n")
+
+    def _start(self, delimiter: bytes, buffer: bytes) -> None:
+        self._delimiter = delimiter
+        self._buffer = buffer
         self._is_in_part = False
         self._remaining: int | None = None
         self.content_length: int | None = None
@@ -98,3 +102,39 @@ class PartReader:
             end = max(0, len(self._buffer) - len(self._delimiter) + 1)
         content, self._buffer = self._buffer[:end], self._buffer[end:]
         return content
+
+    @property
+    def is_end(self) -> bool:
+        """Whether what stands in place of a part is the last delimiter."""
+        return not self._is_in_part and self._buffer.startswith(self._delimiter + b"--")
+
+    def following(self) -> PartReader:
+        """For the next part, with what of it has come already."""
+        reader = PartReader.__new__(PartReader)
+        reader._start(self._delimiter, self._buffer)
+        return reader
+
+
+class PartsReader:
+    """Reads all parts of a body, one after the other."""
+
+    def __init__(self, boundary: str) -> None:
+        self._part = PartReader(boundary)
+
+    def feed(self, data: bytes) -> Iterator[tuple[bytes, bool]]:
+        """What of ``data`` is content, and whether its part ends with it."""
+        while not self._part.is_end:
+            content = self._part.feed(data)
+            data = b""
+            is_last = self._part.is_complete
+            if is_last:
+                self._part = self._part.following()
+            if content or is_last:
+                yield content, is_last
+            if not is_last:
+                return
+
+    def close(self) -> None:
+        """Raises if the body ended before the last delimiter."""
+        if not self._part.is_end:
+            raise MalformedMultipartError("The body ends early.")

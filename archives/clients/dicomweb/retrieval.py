@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from functools import partial
 from typing import Final
 
-from archives.clients.base import DicomWebEndpoint
+from archives.clients.base import DicomWebEndpoint, InstanceStream
 from archives.clients.completeness import CompletenessCheck, IncompleteError
 from archives.clients.dicomweb.memory import memory_of
 from archives.clients.dicomweb.multipart import (
@@ -16,13 +17,15 @@ from archives.clients.dicomweb.multipart import (
 )
 from archives.clients.dicomweb.query_string import query_string
 from archives.clients.dicomweb.search import path_to
+from archives.clients.dicomweb.series_retrieval import MULTIPART, retrieve_series
 from archives.clients.file_head import NotDicomError, read_head
 from archives.clients.http import HttpAnswer, HttpSession
+from archives.clients.series_ahead import series_ahead_of
+from archives.clients.turns import series_at_once
 from archives.entities import InstanceIdentifier
 from archives.errors import ArchiveResponseError, InstanceNotFoundError
 
 DICOM: Final = "application/dicom"
-MULTIPART: Final = "multipart/related"
 # Servers that know no wildcard for the transfer syntax answer 406; some have no multipart.
 _ACCEPTED: Final = (
     f'{MULTIPART}; type="{DICOM}"; transfer-syntax=*',
@@ -50,9 +53,12 @@ class HttpInstanceStream:
 @asynccontextmanager
 async def retrieve_instance(
     http: HttpSession, identifier: InstanceIdentifier, transfer_syntax: str = ""
-) -> AsyncIterator[HttpInstanceStream]:
+) -> AsyncIterator[InstanceStream]:
+    """One instance; from the cache where its series was retrieved ahead."""
     async with AsyncExitStack() as stack:
-        stream: HttpInstanceStream | None = None
+        stream: InstanceStream | None = None
+        endpoint = http.endpoint
+        cache, memory = endpoint.image_cache, memory_of(endpoint.url)
         if transfer_syntax:
             wanted = _transcoded(http, identifier, transfer_syntax)
             try:
@@ -63,6 +69,14 @@ async def retrieve_instance(
                 # Archives have many words for "I can't"; some make a new image, with a
                 # UID of its own, of what is compressed with loss.
                 pass
+        elif cache is not None and memory.sends_series is not False:
+            ahead = series_ahead_of(
+                endpoint,
+                cache,
+                partial(retrieve_series, http),
+                at_once=series_at_once(endpoint.maximum_connections),
+            )
+            stream = await stack.enter_async_context(ahead.instance(identifier))
         if stream is None:
             stored = _as_stored(http, identifier)
             stream = await stack.enter_async_context(stored)

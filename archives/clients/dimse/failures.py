@@ -18,6 +18,7 @@ from archives.errors import (
     ArchiveRefusedError,
     ArchiveResponseError,
     ArchiveUnavailableError,
+    ConnectionLostError,
     InstanceNotFoundError,
 )
 
@@ -63,10 +64,6 @@ _STATUSES: Final = {
     0xA801: "move destination unknown",
     0xA900: "identifier does not match SOP class",
 }
-
-
-class AssociationLostError(ArchiveUnavailableError):
-    """The archive closed an association that it had accepted."""
 
 
 class NotSentError(ArchiveResponseError):
@@ -132,14 +129,14 @@ def aborted(endpoint: DimseEndpoint, source: int, reason: int) -> ArchiveError:
     words = ""
     if source == _BY_PROVIDER and reason in _ABORT_REASONS:
         words = f" ({_ABORT_REASONS[reason]})"
-    return AssociationLostError(
+    return ConnectionLostError(
         f"{endpoint.name} aborted the association{words}. Try again; if it happens "
         "again, ask its administrator what it logged."
     )
 
 
 def closed(endpoint: DimseEndpoint) -> ArchiveError:
-    return AssociationLostError(
+    return ConnectionLostError(
         f"{endpoint.name} closed the connection. Try again; if it happens again, ask "
         "its administrator what it logged."
     )

@@ -10,10 +10,10 @@ from archives.clients.base import DimseEndpoint
 from archives.clients.dimse import failures
 from archives.clients.dimse.association import Association
 from archives.clients.dimse.connection import associate
-from archives.clients.dimse.failures import AssociationLostError
 from archives.clients.dimse.negotiation import Proposal
 from archives.clients.pool import Pools
 from archives.clients.turns import Turns
+from archives.errors import ConnectionLostError
 
 Result = TypeVar("Result")
 
@@ -70,7 +70,7 @@ class AssociationPool:
         association = await self._acquire(proposal, is_image=is_image)
         try:
             return association, await operation(association)
-        except AssociationLostError:
+        except ConnectionLostError:
             self.give_back(association)
             if not association.was_kept or association.has_heard:
                 raise

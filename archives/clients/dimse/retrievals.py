@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from functools import partial
 
 from archives.clients import matches as tags
 from archives.clients.base import DimseEndpoint, DimseRetrieval, InstanceStream
@@ -16,9 +17,10 @@ from archives.clients.dimse.negotiation import retrieval_proposals
 from archives.clients.dimse.pool import pool_of
 from archives.clients.dimse.queries import Queries, within
 from archives.clients.dimse.retrieval import Retrieval, retrieve
-from archives.clients.dimse.series_ahead import CachedStream, Series, series_ahead_of
 from archives.clients.dimse.series_retrieval import retrieve_series
-from archives.clients.dimse.spool import Spool
+from archives.clients.series_ahead import CachedStream, Series, series_ahead_of
+from archives.clients.spool import Spool
+from archives.clients.turns import series_at_once
 from archives.entities import InstanceIdentifier
 from archives.errors import (
     ArchiveRefusedError,
@@ -35,7 +37,12 @@ async def retrieve_instance(
     async with AsyncExitStack() as stack:
         stream: InstanceStream | None = None
         if endpoint.image_cache is not None and knowledge_of(endpoint).sends_series:
-            ahead = series_ahead_of(endpoint, endpoint.image_cache, _retrieve_series)
+            ahead = series_ahead_of(
+                endpoint,
+                endpoint.image_cache,
+                partial(_retrieve_series, endpoint),
+                at_once=series_at_once(endpoint.maximum_associations),
+            )
             stream = await stack.enter_async_context(ahead.instance(identifier))
         if stream is None:
             is_moved = endpoint.retrieval == DimseRetrieval.C_MOVE
@@ -74,8 +81,8 @@ async def _retrieve_instance(
         pool_of(endpoint).give_back(association)
 
 
-async def _retrieve_series(series: Series) -> int:
-    endpoint, identifier = series.endpoint, series.identifier
+async def _retrieve_series(endpoint: DimseEndpoint, series: Series) -> int:
+    identifier = series.identifier
     if endpoint.retrieval == DimseRetrieval.C_MOVE:
         return await move_series(endpoint, identifier, series.files, series.arrived)
     knowledge = knowledge_of(endpoint)

@@ -15,7 +15,7 @@ from archives.clients.dimse.messages import Command, CommandError
 from archives.clients.dimse.negotiation import AcceptedContext, retrieval_proposals
 from archives.clients.dimse.part10 import file_head
 from archives.clients.dimse.pool import pool_of
-from archives.clients.dimse.spool import Spool
+from archives.clients.spool import Spool
 from archives.clients.turns import counts_as_image
 from archives.entities import InstanceIdentifier
 

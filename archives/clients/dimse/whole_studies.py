@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from archives.clients import matches as tags
 from archives.clients.base import DimseEndpoint, ProgressCallback, QueryRetrieveRoot
 from archives.clients.dimse.dataset import Elements
-from archives.clients.dimse.failures import AssociationLostError
 from archives.clients.dimse.hierarchy import Hierarchy, SeriesNode, StudyNode
 from archives.clients.dimse.keys import (
     IMAGE,
@@ -30,7 +29,7 @@ from archives.clients.dimse.relational import resolve_parents
 from archives.clients.dimse.study_level import StudyLevel
 from archives.clients.selection import belongs_whole, restrict
 from archives.entities import Selection, Study, WholeStudies
-from archives.errors import ArchiveResponseError
+from archives.errors import ArchiveResponseError, ConnectionLostError
 
 
 async def find_whole_studies(
@@ -199,7 +198,7 @@ class _Search:
         except ArchiveResponseError:
             if not is_list:
                 self._knowledge.remember_limit(0)
-        except AssociationLostError:
+        except ConnectionLostError:
             pass  # some abort what they do not support; if it is down, the rest says so
 
     async def _complete_whole_studies(self) -> None:

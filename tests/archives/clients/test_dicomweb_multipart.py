@@ -10,6 +10,7 @@ from archives.clients.dicomweb.multipart import (
     MAXIMUM_HEAD,
     MalformedMultipartError,
     PartReader,
+    PartsReader,
     boundary_of,
 )
 
@@ -130,3 +131,47 @@ def test_boundary_is_the_parameter(content_type, boundary):
 def test_reader_needs_a_boundary():
     with pytest.raises(MalformedMultipartError):
         PartReader("")
+
+
+def read_all(body: bytes, cuts: list[int]) -> list[bytes]:
+    reader = PartsReader(BOUNDARY)
+    places = sorted({0, len(body), *(cut % (len(body) + 1) for cut in cuts)})
+    found, part = [], b""
+    for start, end in pairwise(places):
+        for content, is_last in reader.feed(body[start:end]):
+            part += content
+            if is_last:
+                found.append(part)
+                part = b""
+    reader.close()
+    assert part == b""
+    return found
+
+
+def body_of_all(parts: list[bytes], *, has_length: bool) -> bytes:
+    body = b""
+    for content in parts:
+        length = b"Content-Length: %d\r\n" % len(content) if has_length else b""
+        body += b"\r\n--b0-und\r\n" + length + b"X: y\r\n\r\n" + content
+    return body + b"\r\n--b0-und--\r\nepilogue\r\n\r\n"
+
+
+@given(
+    st.lists(contents, min_size=1, max_size=5),
+    st.lists(st.integers(0, 2**16)),
+    st.booleans(),
+)
+def test_reader_finds_every_part_wherever_the_body_is_cut(parts, cuts, has_length):
+    if not has_length:
+        parts = [one.replace(b"b0-und", b"b0_und") for one in parts]
+
+    assert read_all(body_of_all(parts, has_length=has_length), cuts) == parts
+
+
+@given(st.lists(contents, min_size=1, max_size=5), st.integers(0, 2**16))
+def test_reader_never_takes_a_cut_body_for_a_whole_one(parts, cut):
+    body = body_of_all(parts, has_length=True)
+    whole = body.rindex(b"--\r\nepilogue")
+
+    with pytest.raises(MalformedMultipartError):
+        read_all(body[: cut % (whole + 2)], [])

@@ -1,4 +1,4 @@
-"""Objects on their way from an association into the image cache."""
+"""Objects on their way from an archive into the image cache."""
 
 from __future__ import annotations
 
@@ -78,17 +78,25 @@ class Spool:
             if self._writing is None:
                 self._writing = asyncio.get_running_loop().create_task(self._work())
 
+    async def room(self) -> None:
+        """Wait where too much waits to be written."""
+        if self.is_full:
+            await self._written()
+
     async def flush(self) -> None:
         """Wait until all is written, and forget an object that is not whole."""
         try:
-            while self._writing is not None:
-                await asyncio.shield(self._writing)
+            await self._written()
         finally:
             if self._writing is not None:
                 await asyncio.wait([self._writing])
             if self._image is not None:
                 self._image.discard()
                 self._image = None
+
+    async def _written(self) -> None:
+        while self._writing is not None:
+            await asyncio.shield(self._writing)
 
     async def _work(self) -> None:
         try:

@@ -3,7 +3,7 @@
 Viewers open a series image by image. The first image asked for is retrieved by itself, so
 that it comes at once, and one alone costs no more than itself. The second one starts the
 retrieval of the whole series into the image cache, and each request waits for its image
-there. An image that does not come soon, though others do, is retrieved by itself.
+there. An image that does not come soon is retrieved by itself.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from archives.clients.base import DimseEndpoint
-from archives.clients.dimse import failures
-from archives.clients.dimse.failures import AssociationLostError
+from archives.clients.base import Endpoint
 from archives.clients.image_cache import CachedImage, CachedSeries, ImageCache
 from archives.clients.pool import on_close
-from archives.clients.turns import series_at_once
 from archives.entities import InstanceIdentifier
-from archives.errors import ArchiveError, ArchiveUnavailableError
+from archives.errors import (
+    ArchiveError,
+    ArchiveUnavailableError,
+    ConnectionLostError,
+)
 
-# How long others may come before an image that was asked for.
+# How long others may come before an image that was asked for, and how long none at all:
+# some archives put a series together before they send any of it.
 _PATIENCE_SECONDS: Final = 1.0
+_BEGIN_SECONDS: Final = 3.0
 # A series that nobody asks for any more, or its images, is not retrieved further.
 _ABANDONED_SECONDS: Final = 20.0
 _CHECK_SECONDS: Final = 5.0
@@ -64,18 +67,25 @@ class CachedStream:
             elif was_whole:
                 return
             elif not self._image.update():
-                raise failures.closed(endpoint)
+                raise _stopped(endpoint)
             elif not self._image.is_whole:
                 if loop.time() - heard > endpoint.deadlines.first_answer:
-                    raise failures.silent(endpoint)
+                    raise _stopped(endpoint)
                 await self._series.news(self._sop_instance_uid)
+
+
+def _stopped(endpoint: Endpoint) -> ArchiveError:
+    return ConnectionLostError(
+        f"{endpoint.name} stopped sending this image. Try again; if it happens again, "
+        "ask its administrator what it logged."
+    )
 
 
 class Series:
     """A series that was asked for, and its retrieval in this process."""
 
     def __init__(
-        self, endpoint: DimseEndpoint, cache: ImageCache, identifier: InstanceIdentifier
+        self, endpoint: Endpoint, cache: ImageCache, identifier: InstanceIdentifier
     ) -> None:
         self.endpoint = endpoint
         self.cache = cache
@@ -85,6 +95,7 @@ class Series:
         self._loop = asyncio.get_running_loop()
         self._first_asked = identifier.sop_instance_uid
         self._runs = 0
+        self._begun = 0.0
         self._task: asyncio.Task[None] | None = None
         self._error: ArchiveError | None = None
         self._first_arrival: float | None = None
@@ -114,12 +125,13 @@ class Series:
         if self._runs >= _MOST_RUNS:
             return False
         if self._runs:
-            is_lost = isinstance(self._error, AssociationLostError)
+            is_lost = isinstance(self._error, ConnectionLostError)
             return is_lost and self._first_arrival is not None
         return sop_instance_uid != self._first_asked
 
     def run(self, retrieve: Retrieve) -> None:
         self._runs += 1
+        self._begun = self._loop.time()
         self._error = self._first_arrival = None
         self._task = self._loop.create_task(self._run(retrieve))
         self._loop.call_later(_CHECK_SECONDS, self._check)
@@ -201,14 +213,14 @@ class Series:
 
     def _is_overtaken(self, asked: float) -> bool:
         if self._first_arrival is None:
-            return False
+            return self._loop.time() - max(asked, self._begun) > _BEGIN_SECONDS
         since = max(asked, self._first_arrival)
         return self._loop.time() - since > _PATIENCE_SECONDS
 
     def _raise_error(self) -> None:
         """Not of an association that was lost: another one may do better."""
         error = self._error
-        is_lost = isinstance(error, AssociationLostError)
+        is_lost = isinstance(error, ConnectionLostError)
         if isinstance(error, ArchiveUnavailableError) and not is_lost:
             raise error
 
@@ -219,14 +231,20 @@ class Series:
 
 
 class SeriesAhead:
-    """The series of one archive, a few at a time."""
+    """The series of one archive, ``at_once`` at a time."""
 
     def __init__(
-        self, endpoint: DimseEndpoint, cache: ImageCache, retrieve: Retrieve
+        self,
+        endpoint: Endpoint,
+        cache: ImageCache,
+        retrieve: Retrieve,
+        *,
+        at_once: int,
     ) -> None:
         self._endpoint = endpoint
         self._cache = cache
         self._retrieve = retrieve
+        self._at_once = at_once
         self._series: dict[str, Series] = {}
 
     @asynccontextmanager
@@ -262,7 +280,7 @@ class SeriesAhead:
     @property
     def _may_run(self) -> bool:
         running = sum(series.is_running for series in self._series.values())
-        return running < series_at_once(self._endpoint.maximum_associations)
+        return running < self._at_once
 
     async def close(self) -> None:
         _ahead.get(asyncio.get_running_loop(), {}).pop(self._endpoint, None)
@@ -270,18 +288,19 @@ class SeriesAhead:
             await series.stop()
 
 
-_ahead: WeakKeyDictionary[
-    asyncio.AbstractEventLoop, dict[DimseEndpoint, SeriesAhead]
-] = WeakKeyDictionary()
+_ahead: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Endpoint, SeriesAhead]] = (
+    WeakKeyDictionary()
+)
 
 
 def series_ahead_of(
-    endpoint: DimseEndpoint, cache: ImageCache, retrieve: Retrieve
+    endpoint: Endpoint, cache: ImageCache, retrieve: Retrieve, *, at_once: int
 ) -> SeriesAhead:
     """The running loop's, which ``close_connections`` ends."""
     known = _ahead.setdefault(asyncio.get_running_loop(), {})
     ahead = known.get(endpoint)
     if ahead is None:
-        ahead = known[endpoint] = SeriesAhead(endpoint, cache, retrieve)
+        ahead = SeriesAhead(endpoint, cache, retrieve, at_once=at_once)
+        known[endpoint] = ahead
         on_close(ahead.close)
     return ahead
