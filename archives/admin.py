@@ -78,9 +78,7 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
         "latency",
         "succeeded",
         "failed",
-        "protocol_name",
-        "product_name",
-        "address",
+        "connection",
         "open_to",
         "position",
     ]
@@ -100,13 +98,15 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
 
     # The list
 
-    @admin.display(description=_("product"), ordering="preset")
-    def product_name(self, archive: Archive) -> str:
-        return archive.product.name
-
-    @admin.display(description=_("protocol"), ordering="protocol")
-    def protocol_name(self, archive: Archive) -> str:
-        return archive.get_protocol_display().partition(" ")[0]
+    @admin.display(description=_("connection"), ordering="protocol")
+    def connection(self, archive: Archive) -> SafeString:
+        protocol = archive.get_protocol_display().partition(" ")[0]
+        return format_html(
+            '{} · {}<br><small class="vh-muted vh-reason">{}</small>',
+            protocol,
+            archive.product.name,
+            archive.address,
+        )
 
     @admin.display(description=_("open to"))
     def open_to(self, archive: Archive) -> str:

@@ -383,6 +383,14 @@ UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "ViewerHub",
     "SITE_HEADER": "ViewerHub",
     "SITE_URL": "/",
+    "SITE_ICON": lambda request: static("viewerhub/logo.svg"),
+    "SITE_FAVICONS": [
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": lambda request: static("viewerhub/logo.svg"),
+        }
+    ],
     "SHOW_LANGUAGES": True,
     "STYLES": [lambda request: static("viewerhub/admin.css")],
     "COMMAND": {"search_models": False},

@@ -226,7 +226,9 @@ def _yes_no(value: object) -> str:
 
 
 def _seconds(label: str, value: float, variable: str) -> Entry:
-    text = _("%(count)s seconds") % {"count": localize(value)}
+    text = _("%(count)s seconds") % {
+        "count": localize(int(value) if value == int(value) else value)
+    }
     return Entry(label=label, value=text, variable=variable)
 
 

@@ -26,7 +26,7 @@ from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.formats import number_format
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -49,6 +49,15 @@ _KINDS = {
     ArchiveOutcome.State.UNAVAILABLE: ("warn", "⚠"),
     ArchiveOutcome.State.REFUSED: ("bad", "✗"),
     ArchiveOutcome.State.FAILED: ("bad", "✗"),
+}
+
+
+_RESULTS = {
+    LaunchResult.OPENED: ("ok", "✓"),
+    LaunchResult.FAILED: ("bad", "✗"),
+    LaunchResult.UNDER_WAY: ("none", "…"),
+    LaunchResult.NOT_OPENED: ("none", "○"),
+    LaunchResult.REVOKED: ("warn", "⛔"),
 }
 
 
@@ -131,7 +140,6 @@ class LaunchAdmin(BaseAdmin):
         "origin",
         "address",
         "result",
-        "state",
         "archives",
         "total",
         "duration",
@@ -202,8 +210,13 @@ class LaunchAdmin(BaseAdmin):
     # Columns
 
     @admin.display(description=_("result"))
-    def result(self, launch: Launch) -> str:
-        return str(LaunchResult.of(launch).label)
+    def result(self, launch: Launch) -> SafeString:
+        result = LaunchResult.of(launch)
+        return format_html(
+            '<span class="vh-state vh-{}"><span aria-hidden="true">{}</span> {}</span>',
+            *_RESULTS[result],
+            result.label,
+        )
 
     @admin.display(description=_("identifiers"))
     def opened(self, launch: Launch) -> SafeString:

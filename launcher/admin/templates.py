@@ -32,7 +32,7 @@ class LaunchTemplateAdmin(LaunchTools):
         "mode_name",
         "archive_names",
     ]
-    list_filter = ["viewer", "mode"]
+    list_filter = ["viewer", "mode", "archives"]
     list_select_related = ["viewer"]
     search_fields = ["name", "slug"]
     prepopulated_fields = {"slug": ["name"]}

@@ -19,7 +19,8 @@ from launcher.viewers import PLACEHOLDERS
 @admin.register(Viewer)
 class ViewerAdmin(BaseAdmin):
     list_display = ["name", "slug", "is_enabled", "limits_in_words", "url_template"]
-    search_fields = ["name", "slug"]
+    list_filter = ["is_enabled", "needs_dicomweb", "needs_one_archive"]
+    search_fields = ["name", "slug", "url_template"]
     fieldsets = [
         (_("General"), {"fields": ["name", "slug", "is_enabled"]}),
         (_("Address"), {"fields": ["url_template"]}),
@@ -91,7 +92,8 @@ class ViewerRuleAdmin(BaseAdmin):
     list_select_related = ["template__viewer", "archive", "group"]
     ordering_field = "position"  # rows can be dragged where Unfold is installed
     sortable_by = ()
-    search_fields = ["name"]
+    list_filter = ["is_enabled", "template", "archive", "group"]
+    search_fields = ["name", "modalities", "networks"]
     fieldsets = [
         (_("General"), {"fields": ["name", "is_enabled", "position"]}),
         (

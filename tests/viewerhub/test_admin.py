@@ -10,11 +10,12 @@ import pytest
 from allauth.mfa.models import Authenticator
 from django.apps import apps
 from django.contrib.admin import site
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
 from archives.models import SECRET_FIELDS, Archive
 from launcher.models import Launch
+from tests.factories import make_dimse_archive
 
 pytestmark = pytest.mark.django_db
 # Those in which an administrator enters something.
@@ -67,6 +68,46 @@ def test_admin_page_loads_nothing_from_elsewhere(admin_client, model):
     assert all(
         address.startswith("/static/") or "jsi18n" in address for address in addresses
     )
+
+
+@pytest.mark.parametrize("model", sorted(site._registry, key=str), ids=str)
+def test_each_list_is_searched_and_filtered(admin_client, model):
+    admin = site._registry[model]
+    base = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
+
+    assert admin.search_fields
+    assert admin.list_filter
+    assert len(admin.list_display) > 1
+    assert admin_client.get(f"{base}?q=nothing-is-called-so").status_code == 200
+
+
+def test_groups_show_whom_and_what_they_are_for(admin_client):
+    group = Group.objects.create(name="Radiology")
+    Group.objects.create(name="Nobody")
+    archive = make_dimse_archive()
+    archive.groups.add(group)
+    for name in ("anna", "bob"):
+        User.objects.create(username=name).groups.add(group)
+    User.objects.create(username="gone", is_active=False).groups.add(group)
+
+    page = admin_client.get("/admin/auth/group/?archive=main")
+
+    [row] = page.context["cl"].result_list
+    assert (row.name, row.member_count) == ("Radiology", 2)
+    assert "Main PACS" in text(page)
+    assert "Radiology" in text(admin_client.get("/admin/auth/user/?q=anna"))
+
+
+def test_what_staff_did_is_listed_and_stays(admin_client, admin_user):
+    admin_client.post("/admin/auth/group/add/", {"name": "Radiology"})
+
+    page = admin_client.get("/admin/admin/logentry/?q=Radiology")
+
+    [entry] = page.context["cl"].result_list
+    assert entry.user == admin_user
+    base = f"/admin/admin/logentry/{entry.pk}"
+    assert admin_client.get(f"{base}/change/").status_code == 200
+    assert admin_client.post(f"{base}/delete/", {"post": "yes"}).status_code == 403
 
 
 def forms_of(admin, request):
