@@ -255,6 +255,7 @@ def searches(studio: Studio, page: Page) -> States:
     search(page, "doe")
     answered(page)
     yield State("results", page)
+    yield from ways_to_open(studio, page)
     page.click("[data-expand] >> nth=3")
     page.wait_for_selector("[data-series-loaded]")
     pictures_shown(page)
@@ -346,6 +347,26 @@ def unusual_values(studio: Studio, page: Page) -> States:
     studio.remove("unusual")
 
 
+def ways_to_open(studio: Studio, page: Page) -> States:
+    """Two templates that open a study, one that does not, and its reason."""
+    studio.hub.console.run(
+        "plain = LaunchTemplate.objects.create(name='Second screen', slug='second')\n"
+        "address = 'https://web.example/?u={archive_url}&s={study_uids}'\n"
+        "web = Viewer.objects.create(name='Web', slug='web', url_template=address)\n"
+        "LaunchTemplate.objects.create(name='Web viewer', slug='web', viewer=web)"
+    )
+    page.reload()
+    answered(page)
+    page.get_by_label("More ways to open").first.click()
+    yield State("ways-to-open", page)
+    studio.hub.console.run(
+        "LaunchTemplate.objects.filter(slug__in=['second', 'web']).delete()\n"
+        "Viewer.objects.all().delete()"
+    )
+    page.reload()
+    answered(page)
+
+
 def launches(studio: Studio) -> States:
     """On pages of their own: Chromium's question about ``weasis:`` takes the keyboard."""
     with studio.page("alice") as page:
@@ -380,6 +401,8 @@ def launches(studio: Studio) -> States:
             yield State(f"launch-page-{name}", page)
         page.goto("/launches/")
         yield State("recent-launches", page)
+        page.get_by_role("link", name="Revoke", exact=True).first.click()
+        yield State("launch-revoke", page)
     with studio.page("alice") as page:
         search(page, "doe")
         page.wait_for_selector("[data-study]")

@@ -107,6 +107,45 @@ def test_help_appears_when_weasis_does_not_come(alice: Page, viewer: list[str]):
     expect(alice.locator("#notice")).to_have_text("Link copied")
 
 
+def test_menu_opens_with_priors_and_says_why_a_viewer_does_not(
+    alice: Page, hub: Stack, viewer: list[str]
+):
+    hub.console.run(
+        "address = 'https://web.example/?u={archive_url}&s={study_uids}'\n"
+        "web = Viewer.objects.create(name='Web', slug='web', url_template=address)\n"
+        "LaunchTemplate.objects.create(name='Web viewer', slug='web', viewer=web)"
+    )
+    search(alice, "A1001")
+    alice.get_by_label("More ways to open").press("Enter")
+
+    refused = alice.get_by_role("button", name="Web viewer")
+    refused.focus()
+    expect(refused).to_be_focused()
+    expect(refused).to_have_accessible_description(
+        "It opens studies by DICOMweb, which Main PACS does not have."
+    )
+    refused.press("Enter")
+    expect(refused).to_be_visible()
+    alice.get_by_role("button", name="Open with priors").press("Enter")
+
+    expect(alice.locator(".launch-state")).to_contain_text("Ready · 55 images")
+    expect(alice.locator(".launched")).to_be_focused()
+    assert len(viewer) == 1
+    hub.console.run("LaunchTemplate.objects.filter(slug='web').delete()")
+    hub.console.run("Viewer.objects.all().delete()")
+
+
+def test_pointing_at_a_button_builds_ahead(alice: Page):
+    search(alice, "A1010")
+    button = studies(alice).get_by_role("button", name="Open in Weasis")
+    button.evaluate("(one) => { one.form.dataset.ahead = '/launch/ahead/'; }")
+
+    with alice.expect_response("**/launch/ahead/") as answer:
+        button.hover()
+
+    assert answer.value.status == 204
+
+
 def test_series_are_listed_and_opened_one_by_one(
     alice: Page, viewer: list[str], dicom_files: DicomFiles
 ):
