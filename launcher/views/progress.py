@@ -14,6 +14,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from launcher import weasis
+from launcher.criteria import CriteriaError
 from launcher.launching.offers import Found, Offers
 from launcher.models import ArchiveOutcome, Launch
 from launcher.services import ArchiveProgress
@@ -133,7 +134,10 @@ def is_heard_of(launch: Launch) -> bool:
         return True
     example = weasis.example_manifest_url(settings.VIEWERHUB_PUBLIC_URL)
     archives = launch.build.archives.all()
-    uri = template.uri(example, launch.build.get_selection(), archives)
+    try:
+        uri = template.uri(example, launch.build.get_selection(), archives)
+    except CriteriaError:  # the template was changed since
+        return True
     return example.rpartition("/")[2] in uri
 
 
