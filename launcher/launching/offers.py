@@ -197,8 +197,9 @@ class Offers:
     @cached_property
     def _templates(self) -> list[LaunchTemplate]:
         """The default first."""
-        templates = LaunchTemplate.objects.select_related("viewer")
-        found = list(templates.prefetch_related("archives"))
-        if not any(one.is_default for one in found):
-            found.append(LaunchTemplate.objects.default())
-        return sorted(found, key=lambda one: not one.is_default)
+        related = LaunchTemplate.objects.select_related("viewer")
+        templates = related.prefetch_related("archives")
+        if not any(one.is_default for one in templates):
+            LaunchTemplate.objects.default()  # makes it
+            templates = templates.all()
+        return sorted(templates, key=lambda one: not one.is_default)
