@@ -282,6 +282,19 @@ def searches(studio: Studio, page: Page) -> States:
     yield State("search-has-ended", page)
 
 
+def saved_searches(studio: Studio, page: Page) -> States:
+    page.goto("/searches/")
+    yield State("no-saved-searches", page)
+    search(page, "doe")
+    answered(page)
+    page.get_by_text("Columns").click()
+    yield State("columns-open", page)
+    page.get_by_text("Save this search").click()
+    yield State("save-open", page)
+    page.get_by_role("button", name="Save search").click()
+    yield State("save-refused", page)
+
+
 def phone_filters(studio: Studio, page: Page) -> States:
     page.set_viewport_size({"width": 360, "height": 740})
     page.goto("/")
@@ -528,6 +541,7 @@ def all_states(browser: Browser, work: Path) -> States:
             with studio.page("alice") as page:
                 for states in (
                     searches,
+                    saved_searches,
                     phone_filters,
                     slow_archives,
                     dead_archives,

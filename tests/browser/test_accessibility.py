@@ -23,6 +23,7 @@ STATES: Final = (
     "searching partial results ways-to-open results-series empty too-broad wrong-field",
     "search-has-ended one-archive-down one-archive-down-why all-down",
     "unusual-values several-patients-selected several-patients-confirm",
+    "no-saved-searches columns-open save-open save-refused",
     "launch-asking launch-ready launch-viewer-missing launch-failed launch-fetched",
     "launch-page-queued launch-page-building launch-page-ready launch-page-incomplete",
     "launch-page-fetched launch-page-failed launch-page-expired launch-page-revoked",
