@@ -95,6 +95,28 @@ def laboratory(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """Tests with transactions leave empty tables, but for those of what there is to
+    permit: Django fills them anew each time, which takes longer than most tests."""
+    from django.core.management.color import no_style
+    from django.db import connection
+    from django.test import TransactionTestCase
+
+    kept = {"django_content_type", "auth_permission"}
+
+    def empty(case: TransactionTestCase) -> None:
+        tables = connection.introspection.django_table_names(only_existing=True)
+        emptied = [table for table in tables if table not in kept]
+        connection.ops.execute_sql_flush(
+            connection.ops.sql_flush(no_style(), emptied, allow_cascade=False)
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", empty)
+        yield
+
+
+@pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     """Gives a free TCP port of 127.0.0.1 at each call."""
     return environment.free_port
