@@ -102,7 +102,8 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
     def connection(self, archive: Archive) -> SafeString:
         protocol = archive.get_protocol_display().partition(" ")[0]
         return format_html(
-            '{} · {}<br><small class="vh-muted vh-reason">{}</small>',
+            '<div class="vh-cell">{} · {}<br>'
+            '<small class="vh-muted vh-reason">{}</small></div>',
             protocol,
             archive.product.name,
             archive.address,
@@ -126,7 +127,7 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description=_("latency"), ordering="last_milliseconds")
     def latency(self, archive: Archive) -> str:
         known = archive.last_milliseconds
-        return "" if known is None else f"{localize(known)} ms"
+        return "" if known is None else f"{localize(known)}\xa0ms"
 
     @admin.display(description=_("last success"), ordering="last_success")
     def succeeded(self, archive: Archive) -> SafeString | str:
@@ -137,7 +138,8 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
         if not archive.last_error:
             return moment_of(None)
         return format_html(
-            '{}<br><small class="vh-muted vh-reason">{}</small>',
+            '<div class="vh-cell">{}<br>'
+            '<small class="vh-muted vh-reason">{}</small></div>',
             moment_of(archive.last_error),
             translated(archive.last_message),
         )

@@ -89,7 +89,7 @@ class ArchiveForm(forms.ModelForm):  # type: ignore[type-arg]
     identifiers = forms.MultipleChoiceField(
         choices=Identifier.choices,
         widget=CheckboxSelectMultiple,
-        label=_("identifiers"),
+        label=_("Identifiers"),
         help_text=_(
             "What launches may name studies of this archive by. A launch by another "
             "one is refused."

@@ -24,7 +24,7 @@ class ApiClientForm(forms.ModelForm):  # type: ignore[type-arg]
     scopes = forms.MultipleChoiceField(
         choices=ApiClient.Scope,
         widget=CheckboxSelectMultiple,
-        label=_("scopes"),
+        label=_("Scopes"),
         help_text=_(
             "What the client's key may be used for. Signed links need the first."
         ),

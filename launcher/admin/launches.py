@@ -229,8 +229,8 @@ class LaunchAdmin(BaseAdmin):
 
     @admin.display(description=_("archives"))
     def archives(self, launch: Launch) -> SafeString:
-        return format_html_join(
-            " · ",
+        lines = format_html_join(
+            "",
             '<span class="vh-state vh-{}" title="{}">'
             '<span aria-hidden="true">{}</span> {}: {}</span>',
             (
@@ -244,6 +244,7 @@ class LaunchAdmin(BaseAdmin):
                 for outcome in launch.build.outcomes.all()
             ),
         )
+        return format_html('<div class="vh-cell vh-lined">{}</div>', lines)
 
     @admin.display(description=_("images"))
     def total(self, launch: Launch) -> int:
