@@ -105,7 +105,7 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
             '<div class="vh-cell">{} · {}<br>'
             '<small class="vh-muted vh-reason">{}</small></div>',
             protocol,
-            archive.product.name,
+            gettext(archive.product.name),
             archive.address,
         )
 

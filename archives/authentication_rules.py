@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from django.utils.functional import Promise
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from archives.clients.base import HttpAuthentication
 from archives.custom_headers import headers_problem
@@ -16,24 +19,28 @@ from archives.identity_providers import provider_ids
 if TYPE_CHECKING:
     from archives.models import Archive
 
-_NEEDED: Final[dict[str, dict[str, str]]] = {
-    HttpAuthentication.BASIC: {"username": "Basic authentication needs a user name."},
-    HttpAuthentication.BEARER: {"bearer_token": "Bearer authentication needs a token."},
+_NEEDED: Final[dict[str, dict[str, str | Promise]]] = {
+    HttpAuthentication.BASIC: {
+        "username": _("Basic authentication needs a user name.")
+    },
+    HttpAuthentication.BEARER: {
+        "bearer_token": _("Bearer authentication needs a token.")
+    },
     HttpAuthentication.OAUTH2: {
-        "token_url": "OAuth2 needs the address of the token server.",
-        "client_id": "OAuth2 needs a client ID.",
-        "client_secret": "OAuth2 needs a client secret.",
+        "token_url": _("OAuth2 needs the address of the token server."),
+        "client_id": _("OAuth2 needs a client ID."),
+        "client_secret": _("OAuth2 needs a client secret."),
     },
     HttpAuthentication.GOOGLE: {
-        "service_account_key": "A service account needs its JSON key."
+        "service_account_key": _("A service account needs its JSON key.")
     },
     HttpAuthentication.AWS: {
-        "aws_region": "Signed requests need the region of the data store.",
-        "aws_access_key_id": "Signed requests need an access key ID.",
-        "aws_secret_access_key": "Signed requests need a secret access key.",
+        "aws_region": _("Signed requests need the region of the data store."),
+        "aws_access_key_id": _("Signed requests need an access key ID."),
+        "aws_secret_access_key": _("Signed requests need a secret access key."),
     },
     HttpAuthentication.HEADERS: {
-        "custom_headers": "Enter at least one header, as X-Api-Key: value."
+        "custom_headers": _("Enter at least one header, as X-Api-Key: value.")
     },
 }
 _REGION: Final = re.compile(r"[a-z]{2}(-[a-z]+)+-\d+")
@@ -44,7 +51,9 @@ def authentication_problems(archive: Archive) -> dict[str, str]:
     kind = archive.authentication
     needed = _NEEDED.get(kind, {})
     found = {
-        field: text for field, text in needed.items() if not getattr(archive, field)
+        field: str(text)
+        for field, text in needed.items()
+        if not getattr(archive, field)
     }
     match kind:
         case HttpAuthentication.OAUTH2:
@@ -65,10 +74,10 @@ def authentication_problems(archive: Archive) -> dict[str, str]:
 def _oauth2_problems(archive: Archive) -> dict[str, str]:
     found: dict[str, str] = {}
     if "#" in archive.token_url:
-        found |= {"token_url": "Leave out everything from # on."}
+        found |= {"token_url": gettext("Leave out everything from # on.")}
     for field in ("token_scope", "token_audience"):
         if not getattr(archive, field).isprintable():
-            found[field] = "Enter it in one line, without control characters."
+            found[field] = gettext("Enter it in one line, without control characters.")
     return found
 
 
@@ -76,13 +85,17 @@ def _provider_problems(chosen: str) -> dict[str, str]:
     known = provider_ids()
     if not known:
         return {
-            "login_provider": "Nobody can log in by OpenID Connect yet: let the hub's "
-            "operator set VIEWERHUB_OIDC_PROVIDERS, or choose another kind."
+            "login_provider": gettext(
+                "Nobody can log in by OpenID Connect yet: let the hub's operator set "
+                "VIEWERHUB_OIDC_PROVIDERS, or choose another kind."
+            )
         }
     if chosen and chosen not in known:
-        return {"login_provider": f"There is none of this name: {', '.join(known)}."}
+        text = gettext("There is none of this name: %(names)s.")
+        return {"login_provider": text % {"names": ", ".join(known)}}
     if not chosen and len(known) > 1:
-        return {"login_provider": f"Choose one of them: {', '.join(known)}."}
+        text = gettext("Choose one of them: %(names)s.")
+        return {"login_provider": text % {"names": ", ".join(known)}}
     return {}
 
 
@@ -99,7 +112,9 @@ def _key_problem(text: str) -> str:
             raise ValueError
         load_pem_private_key(fields[2].encode(), password=None)
     except (ValueError, TypeError, KeyError, RecursionError):
-        return "This is not the JSON key of a service account: paste the whole file."
+        return gettext(
+            "This is not the JSON key of a service account: paste the whole file."
+        )
     return ""
 
 
@@ -110,10 +125,14 @@ def _is_text(value: object) -> bool:
 def _aws_problems(archive: Archive) -> dict[str, str]:
     found = {}
     if archive.aws_region and not _REGION.fullmatch(archive.aws_region):
-        found["aws_region"] = "A region is written as us-east-1."
+        found["aws_region"] = gettext("A region is written as us-east-1.")
     if archive.aws_access_key_id and not _KEY_ID.fullmatch(archive.aws_access_key_id):
-        found["aws_access_key_id"] = "An access key ID has letters and digits only."
+        found["aws_access_key_id"] = gettext(
+            "An access key ID has letters and digits only."
+        )
     token = archive.aws_session_token
     if not (token.isascii() and token.isprintable()):
-        found |= {"aws_session_token": "A token is one line of plain characters."}
+        found |= {
+            "aws_session_token": gettext("A token is one line of plain characters.")
+        }
     return found

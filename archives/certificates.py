@@ -10,12 +10,14 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
-_NO_CERTIFICATE = (
+_NO_CERTIFICATE = _(
     "No certificate can be read here. Paste the PEM text with its lines "
     "“BEGIN CERTIFICATE” and “END CERTIFICATE”."
 )
-_NO_KEY = (
+_NO_KEY = _(
     "No private key can be read here. Paste the PEM text with its lines "
     "“BEGIN PRIVATE KEY” and “END PRIVATE KEY”."
 )
@@ -26,10 +28,10 @@ def certificates_problem(pem: str) -> str:
     try:
         x509.load_pem_x509_certificates(pem.encode())
     except ValueError:
-        return _NO_CERTIFICATE
+        return str(_NO_CERTIFICATE)
     # The loader skips what is not a certificate: a key pasted along would be shown again.
     if "PRIVATE KEY" in pem:
-        return "Only certificates belong here: leave out the private key."
+        return gettext("Only certificates belong here: leave out the private key.")
     return ""
 
 
@@ -45,7 +47,9 @@ def key_problem(pem: str, certificates: str = "") -> str:
     if certificate.public_key().public_bytes(*format_) != key.public_key().public_bytes(
         *format_
     ):
-        return "This key belongs to another certificate than the first one above."
+        return gettext(
+            "This key belongs to another certificate than the first one above."
+        )
     return ""
 
 
@@ -53,6 +57,8 @@ def _load_key(pem: str) -> PrivateKeyTypes | str:
     try:
         return load_pem_private_key(pem.encode(), password=None)
     except TypeError:  # cryptography's word for a key that needs a password
-        return "This key has a passphrase. Remove it first; the hub encrypts the key."
+        return gettext(
+            "This key has a passphrase. Remove it first; the hub encrypts the key."
+        )
     except (ValueError, UnsupportedAlgorithm):
-        return _NO_KEY
+        return str(_NO_KEY)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from django.utils.translation import gettext as _
+
 # RFC 9110 5.6.2 and 5.5; no byte beyond ASCII, whose meaning differs between servers.
 _LINE: Final = re.compile(
     r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:[ \t]*([\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)"
@@ -30,12 +32,15 @@ def headers_problem(text: str) -> str:
     for number, line in enumerate(_lines(text), 1):
         match = _LINE.fullmatch(line)
         if not match:
-            return f"Line {number} is not Name: value, in plain letters."
+            text = _("Line %(number)d is not Name: value, in plain letters.")
+            return text % {"number": number}
         name = match[1].lower()
         if name in _OWN:
-            return f"Line {number}: the hub sets {match[1]} itself. Leave it out."
+            text = _("Line %(number)d: the hub sets %(name)s itself. Leave it out.")
+            return text % {"number": number, "name": match[1]}
         if name in names:
-            return f"Line {number}: {match[1]} is there twice."
+            text = _("Line %(number)d: %(name)s is there twice.")
+            return text % {"number": number, "name": match[1]}
         names.add(name)
     return ""
 

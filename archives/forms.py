@@ -125,7 +125,7 @@ class ArchiveForm(forms.ModelForm):  # type: ignore[type-arg]
         if "preset" in self.fields:
             products = offering(self.protocol)
             field = cast(forms.ChoiceField, self.fields["preset"])
-            field.choices = [(preset.slug, preset.name) for preset in products]
+            field.choices = [(one.slug, gettext(one.name)) for one in products]
         for name, example in self.product.placeholders(self.protocol).items():
             if name in self.fields:
                 self.fields[name].widget.attrs["placeholder"] = example

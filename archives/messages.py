@@ -80,7 +80,7 @@ def _pattern(template: str) -> re.Pattern[str]:
     pattern, known = "", set()
     for index, part in enumerate(_PLACE.split(template)):
         if index % 2 == 0:
-            pattern += re.escape(part)
+            pattern += re.escape(part.replace("%%", "%"))
         elif part in known:
             pattern += f"(?P={part})"
         else:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from archives.clients.base import HttpAuthentication, Quirks
+from archives.texts import gettext_noop as _
 
 DICOMWEB: Final = "dicomweb"
 DIMSE: Final = "dimse"
@@ -94,17 +95,25 @@ _TABLE: Final = (
         oauth2_url="https://keycloak.example.org:8843/realms/dcm4che/protocol/"
         "openid-connect/token",
         wado_uri_url="http://pacs.example.org:8080/dcm4chee-arc/aets/DCM4CHEE/wado",
-        enter="The address ends in /aets/, the archive's AE title, and /rs; the port is "
-        "8080, or 8443 with TLS.",
+        enter=_(
+            "The address ends in /aets/, the archive's AE title, and /rs; the port is "
+            "8080, or 8443 with TLS."
+        ),
         port=11112,
         called_ae_title="DCM4CHEE",
-        enter_dimse="The port is 11112, or 2762 with TLS; register the hub's AE title "
-        "among the archive's devices if it only accepts those it knows.",
+        enter_dimse=_(
+            "The port is 11112, or 2762 with TLS; register the hub's AE title "
+            "among the archive's devices if it only accepts those it knows."
+        ),
         notes=(
-            "Secured by Keycloak, it wants OAuth2 client credentials: a client with "
-            "service accounts on, and a role the archive lets query and retrieve.",
-            "Too broad a search is refused (HTTP 413) or cut with a warning, as its "
-            "query limits are set.",
+            _(
+                "Secured by Keycloak, it wants OAuth2 client credentials: a client with "
+                "service accounts on, and a role the archive lets query and retrieve."
+            ),
+            _(
+                "Too broad a search is refused (HTTP 413) or cut with a warning, as its "
+                "query limits are set."
+            ),
         ),
         launch_modes=(LaunchMode.WADO_URI, LaunchMode.WADO_RS, LaunchMode.DICOM_RS),
         query_extension="&includedefaults=false",
@@ -115,18 +124,26 @@ _TABLE: Final = (
         protocols=(DICOMWEB, DIMSE),
         url="http://orthanc.example.org:8042/dicom-web",
         wado_uri_url="http://orthanc.example.org:8042/wado",
-        enter="The address of the DICOMweb plug-in, usually /dicom-web; with Basic, a "
-        "user of RegisteredUsers.",
+        enter=_(
+            "The address of the DICOMweb plug-in, usually /dicom-web; with Basic, a "
+            "user of RegisteredUsers."
+        ),
         authentication=HttpAuthentication.BASIC,
         port=4242,
         called_ae_title="ORTHANC",
-        enter_dimse="The port is DicomPort (4242), the AE title DicomAet (ORTHANC); add "
-        "the hub to DicomModalities.",
+        enter_dimse=_(
+            "The port is DicomPort (4242), the AE title DicomAet (ORTHANC); add "
+            "the hub to DicomModalities."
+        ),
         notes=(
-            "LimitFindResults and LimitFindInstances cut answers without a word: leave "
-            "them at 0.",
-            "Images come through the hub: old plug-ins refuse the address that Weasis "
-            "asks for directly.",
+            _(
+                "LimitFindResults and LimitFindInstances cut answers without a word: leave "
+                "them at 0."
+            ),
+            _(
+                "Images come through the hub: old plug-ins refuse the address that Weasis "
+                "asks for directly."
+            ),
         ),
         launch_modes=(LaunchMode.WADO_URI, LaunchMode.WADO_RS, LaunchMode.DICOM_RS),
     ),
@@ -136,15 +153,21 @@ _TABLE: Final = (
         protocols=(DICOMWEB,),
         url="https://healthcare.googleapis.com/v1/projects/PROJECT/locations/LOCATION/"
         "datasets/DATASET/dicomStores/STORE/dicomWeb",
-        enter="Fill in project, location, dataset and DICOM store; the service account "
-        "needs healthcare.dicomStores.dicomWebRead, as the role Healthcare DICOM Viewer "
-        "has it.",
+        enter=_(
+            "Fill in project, location, dataset and DICOM store; the service account "
+            "needs healthcare.dicomStores.dicomWebRead, as the role Healthcare DICOM Viewer "
+            "has it."
+        ),
         authentication=HttpAuthentication.GOOGLE,
         notes=(
-            "It has no WADO-URI and no thumbnails: images come through the hub, or by "
-            "WADO-RS.",
-            "Names are matched by the beginnings of words; descriptions, modalities, "
-            "birth dates and sex are checked by the hub among what else matches.",
+            _(
+                "It has no WADO-URI and no thumbnails: images come through the hub, or by "
+                "WADO-RS."
+            ),
+            _(
+                "Names are matched by the beginnings of words; descriptions, modalities, "
+                "birth dates and sex are checked by the hub among what else matches."
+            ),
         ),
         launch_modes=(LaunchMode.WADO_RS, LaunchMode.GATEWAY),
         repeats_parameters=True,
@@ -170,20 +193,26 @@ _TABLE: Final = (
     ),
     Preset(
         slug="azure",
-        name="Microsoft DICOM service (Azure)",
+        name=_("Microsoft DICOM service (Azure)"),
         protocols=(DICOMWEB,),
         url="https://WORKSPACE-SERVICE.dicom.azurehealthcareapis.com/v2",
-        enter="The service URL, with the version of its API (/v1 or /v2) at the end; "
-        "client ID and secret are those of an app registration with the role DICOM Data "
-        "Reader.",
+        enter=_(
+            "The service URL, with the version of its API (/v1 or /v2) at the end; "
+            "client ID and secret are those of an app registration with the role DICOM Data "
+            "Reader."
+        ),
         authentication=HttpAuthentication.OAUTH2,
         oauth2_url="https://login.microsoftonline.com/TENANT/oauth2/v2.0/token",
         scope="https://dicom.healthcareapis.azure.com/.default",
         page_size=200,
         notes=(
-            "Microsoft's open-source server is the same without a token: choose None.",
-            "It sends at most 200 matches at a time, and matches names by the beginnings "
-            "of words.",
+            _(
+                "Microsoft's open-source server is the same without a token: choose None."
+            ),
+            _(
+                "It sends at most 200 matches at a time, and matches names by the beginnings "
+                "of words."
+            ),
         ),
         launch_modes=(LaunchMode.WADO_RS, LaunchMode.GATEWAY),
         repeats_parameters=True,
@@ -215,11 +244,15 @@ _TABLE: Final = (
         protocols=(DICOMWEB,),
         url="https://dicomcloud.example.org/api",
         wado_uri_url="https://dicomcloud.example.org/api/wadouri",
-        enter="The address of the web application, ending in /api; authentication as its "
-        "host is set up.",
+        enter=_(
+            "The address of the web application, ending in /api; authentication as its "
+            "host is set up."
+        ),
         notes=(
-            "It sends all matches at once, whatever is asked: searches should be narrow.",
-            "It has no thumbnails.",
+            _(
+                "It sends all matches at once, whatever is asked: searches should be narrow."
+            ),
+            _("It has no thumbnails."),
         ),
         launch_modes=(LaunchMode.WADO_URI, LaunchMode.WADO_RS, LaunchMode.DICOM_RS),
         quirks=Quirks(has_paging=False),
@@ -230,13 +263,17 @@ _TABLE: Final = (
         protocols=(DICOMWEB,),
         url="https://kheops.example.org/api",
         wado_uri_url="https://kheops.example.org/api/wado",
-        enter="The address ends in /api; the token is that of an album shared with "
-        "permission to read.",
+        enter=_(
+            "The address ends in /api; the token is that of an album shared with "
+            "permission to read."
+        ),
         authentication=HttpAuthentication.BEARER,
         notes=(
-            "The hub sees the album of the token, and no other. Choose how long the "
-            "token is valid when you make it.",
-            "Series and images are only found in a study that is named too.",
+            _(
+                "The hub sees the album of the token, and no other. Choose how long the "
+                "token is valid when you make it."
+            ),
+            _("Series and images are only found in a study that is named too."),
         ),
         launch_modes=(LaunchMode.WADO_URI, LaunchMode.WADO_RS),
         quirks=Quirks(
@@ -261,14 +298,20 @@ _TABLE: Final = (
         name="Amazon HealthImaging",
         protocols=(DICOMWEB,),
         url="https://dicom-medical-imaging.REGION.amazonaws.com/datastore/DATASTORE",
-        enter="Fill in region and data store; the access keys are those of an IAM user "
-        "that may do medical-imaging:SearchDICOM* and medical-imaging:GetDICOM*.",
+        enter=_(
+            "Fill in region and data store; the access keys are those of an IAM user "
+            "that may do medical-imaging:SearchDICOM* and medical-imaging:GetDICOM*."
+        ),
         authentication=HttpAuthentication.AWS,
         notes=(
-            "A data store that was made with an OIDC provider may be asked with OAuth2 "
-            "client credentials of that provider instead.",
-            "Series and images are only found in a study that is named too, and no more "
-            "than 10,000 matches of one search.",
+            _(
+                "A data store that was made with an OIDC provider may be asked with OAuth2 "
+                "client credentials of that provider instead."
+            ),
+            _(
+                "Series and images are only found in a study that is named too, and no more "
+                "than 10,000 matches of one search."
+            ),
         ),
         launch_modes=(LaunchMode.GATEWAY,),
         quirks=Quirks(
@@ -291,38 +334,46 @@ _TABLE: Final = (
     ),
     Preset(
         slug="healthimaging-proxy",
-        name="Amazon HealthImaging by dicomweb-proxy",
+        name=_("Amazon HealthImaging by dicomweb-proxy"),
         protocols=(DICOMWEB,),
         url="http://proxy.example.org:8080/AETITLE",
-        enter="The address of the proxy, ending in the AE title of the data store.",
+        enter=_("The address of the proxy, ending in the AE title of the data store."),
         notes=(
-            "The proxy asks nobody for a password: let only the hub reach it, or put a "
-            "reverse proxy with Basic authentication before it.",
+            _(
+                "The proxy asks nobody for a password: let only the hub reach it, or put a "
+                "reverse proxy with Basic authentication before it."
+            ),
         ),
         launch_modes=(LaunchMode.DICOM_RS, LaunchMode.WADO_RS),
     ),
     Preset(
         slug="dicomweb",
-        name="Other archive with DICOMweb",
+        name=_("Other archive with DICOMweb"),
         protocols=(DICOMWEB,),
         url="https://pacs.example.org/dicom-web",
         wado_uri_url="https://pacs.example.org/wado",
-        enter="The address is the part before /studies.",
-        notes=("The hub learns by itself how the archive pages and what it refuses.",),
+        enter=_("The address is the part before /studies."),
+        notes=(
+            _("The hub learns by itself how the archive pages and what it refuses."),
+        ),
         launch_modes=(LaunchMode.WADO_URI, LaunchMode.WADO_RS, LaunchMode.DICOM_RS),
     ),
     Preset(
         slug="dimse",
-        name="Other archive with DIMSE",
+        name=_("Other archive with DIMSE"),
         protocols=(DIMSE,),
         wado_uri_url="https://pacs.example.org/wado",
         port=104,
-        enter_dimse="Host, port and AE title as the vendor says; let the archive's "
-        "administrator register the hub's AE title for C-FIND and C-GET (or C-MOVE).",
+        enter_dimse=_(
+            "Host, port and AE title as the vendor says; let the archive's "
+            "administrator register the hub's AE title for C-FIND and C-GET (or C-MOVE)."
+        ),
         notes=(
-            "An archive without C-GET sends its images by C-MOVE: choose that, and register "
-            "the hub's storage service there. Or enter its WADO-URI address.",
-            "Set fewer associations than the archive allows to one AE title.",
+            _(
+                "An archive without C-GET sends its images by C-MOVE: choose that, and register "
+                "the hub's storage service there. Or enter its WADO-URI address."
+            ),
+            _("Set fewer associations than the archive allows to one AE title."),
         ),
         launch_modes=(LaunchMode.GATEWAY, LaunchMode.WADO_URI),
     ),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from django.utils.translation import gettext as _
+
 from archives.authentication_rules import authentication_problems
 from archives.certificates import certificates_problem, key_problem
 from archives.clients.base import HttpAuthentication
@@ -34,7 +36,7 @@ def problems(archive: Archive) -> Problems:
     )
     parameters = archive.wado_parameters
     if parameters and not _PARAMETERS.fullmatch(parameters):
-        found["wado_parameters"] = (
+        found["wado_parameters"] = _(
             "Write them as &name=value, one after the other, as in &anonymize=yes; "
             "percent-encode everything but letters, digits and . _ ~ : / , * + -"
         )
@@ -51,11 +53,11 @@ def _protocol_problems(archive: Archive) -> Problems:
     if archive.protocol == DIMSE:
         needed = ("host", "port", "called_ae_title", "calling_ae_title")
         missing = [field for field in needed if not getattr(archive, field)]
-        found = dict.fromkeys(missing, "A DIMSE archive needs this.")
+        found = dict.fromkeys(missing, _("A DIMSE archive needs this."))
         return found | _address_problems(archive)
     if archive.protocol != DICOMWEB:
         return {}
-    found = {} if archive.url else {"url": "A DICOMweb archive needs this."}
+    found = {} if archive.url else {"url": _("A DICOMweb archive needs this.")}
     return found | _address_problems(archive)
 
 
@@ -63,7 +65,7 @@ def _address_problems(archive: Archive) -> Problems:
     found = {}
     for field in ("url", "wado_uri_url"):
         if set("?#") & set(getattr(archive, field)):
-            found[field] = "Leave out everything from ? or # on."
+            found[field] = _("Leave out everything from ? or # on.")
     return found
 
 
@@ -72,7 +74,8 @@ def _product_problems(archive: Archive) -> Problems:
     if not preset or not archive.protocol or archive.protocol in preset.protocols:
         return {}
     protocol = "DIMSE" if archive.protocol == DIMSE else "DICOMweb"
-    return {"preset": f"{preset.name} does not speak {protocol}: choose another."}
+    text = _("%(product)s does not speak %(protocol)s: choose another.")
+    return {"preset": text % {"product": _(preset.name), "protocol": protocol}}
 
 
 def _name_problems(archive: Archive) -> Problems:
@@ -80,8 +83,11 @@ def _name_problems(archive: Archive) -> Problems:
     odd = [name for name in names if not _NAME.fullmatch(name)]
     if odd:
         return {
-            "previous_names": f"{', '.join(odd)}: a name has up to 40 letters, digits, "
-            "hyphens and underscores. Put commas between names."
+            "previous_names": _(
+                "%(names)s: a name has up to 40 letters, digits, hyphens and "
+                "underscores. Put commas between names."
+            )
+            % {"names": ", ".join(odd)}
         }
     return {}
 
@@ -93,7 +99,7 @@ def _certificate_problems(archive: Archive) -> Problems:
         found["ca_certificates"] = certificates_problem(archive.ca_certificates)
     if bool(certificate) != bool(key):
         missing = "client_key" if certificate else "client_certificate"
-        found[missing] = "A client certificate and its private key go together."
+        found[missing] = _("A client certificate and its private key go together.")
     elif certificate:
         found["client_certificate"] = certificates_problem(certificate)
         found["client_key"] = key_problem(key, certificate)
@@ -105,18 +111,24 @@ def _direct_image_problems(archive: Archive) -> Problems:
         return {}
     if archive.protocol == DIMSE and not archive.wado_uri_url:
         return {
-            "images": "Weasis can't fetch images by DIMSE. Choose “Through the hub”, "
-            "or give the archive's WADO-URI address."
+            "images": _(
+                "Weasis can't fetch images by DIMSE. Choose “Through the hub”, or give "
+                "the archive's WADO-URI address."
+            )
         }
     if archive.authentication != HttpAuthentication.NONE:
         return {
-            "images": "Viewers would need the archive's password. Choose “Through "
-            "the hub”, or an archive without authentication."
+            "images": _(
+                "Viewers would need the archive's password. Choose “Through the hub”, "
+                "or an archive without authentication."
+            )
         }
     product = preset_of(archive.preset, archive.protocol)
     if product.launch_modes == (LaunchMode.GATEWAY,):
         return {
-            "images": f"Weasis can't fetch images from {product.name}. Choose “Through "
-            "the hub”."
+            "images": _(
+                "Weasis can't fetch images from %(product)s. Choose “Through the hub”."
+            )
+            % {"product": _(product.name)}
         }
     return {}

@@ -7,17 +7,18 @@ import re
 
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator, URLValidator
+from django.utils.translation import gettext_lazy as _
 
 # AE: 1 to 16 printable characters of the default repertoire without backslash, not only
 # spaces (PS3.5 6.2).
 validate_ae_title = RegexValidator(
     re.compile(r"\A(?! *\Z)[\x20-\x5b\x5d-\x7e]{1,16}\Z"),
-    "An AE title has 1 to 16 plain characters and no backslash.",
+    _("An AE title has 1 to 16 plain characters and no backslash."),
 )
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,252})")
 validate_base_url = URLValidator(
     schemes=["http", "https"],
-    message="Enter a full address such as https://pacs.example.org/dicom-web.",
+    message=_("Enter a full address such as https://pacs.example.org/dicom-web."),
 )
 
 
@@ -28,5 +29,5 @@ def validate_host(value: str) -> None:
             ipaddress.IPv6Address(value)
         except ValueError as error:
             raise ValidationError(
-                "Enter a host name or an IP address, without a port."
+                _("Enter a host name or an IP address, without a port.")
             ) from error

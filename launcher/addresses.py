@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
+from django.utils.translation import gettext as _
+
 
 @lru_cache
 def _networks(ranges: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -36,5 +38,6 @@ def network_problem(text: str) -> str:
     try:
         ip_network(text, strict=False)
     except ValueError:
-        return f"{text} is not an address or a network such as 10.1.0.0/16."
+        problem = _("%(text)s is not an address or a network such as 10.1.0.0/16.")
+        return problem % {"text": text}
     return ""

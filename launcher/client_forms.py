@@ -12,6 +12,7 @@ from archives.fields import SecretUnreadableError
 from archives.forms import SecretInput
 from launcher import legacy_encryption
 from launcher.forms import CheckboxSelectMultiple
+from launcher.messages import translated
 from launcher.models import ApiClient
 
 SECRETS: Final = ("encryption_key", "encryption_salt")
@@ -64,7 +65,7 @@ class ApiClientForm(forms.ModelForm):  # type: ignore[type-arg]
         ):
             cleaned[name] = cleaned.get(name) or self._stored(name)
             if problem := check(scheme, cleaned[name]):
-                self.add_error(name, problem)
+                self.add_error(name, translated(problem))
 
     def _stored(self, name: str) -> str:
         try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from django.utils.translation import gettext as _
+
 from archives.entities import Selection
 from archives.models import Archive
 from launcher import template_lines, weasis
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 def why_not(template: LaunchTemplate, archive: Archive, selection: Selection) -> str:
     """Why Weasis can't ask an archive, or the hub for it; empty if it can."""
     if archive.protocol != Archive.Protocol.DICOMWEB:
-        return f"{archive.name} is not a DICOMweb archive."
+        return _("%(archive)s is not a DICOMweb archive.") % {"archive": archive.name}
     if why_not_direct(archive, template):
         return ""  # the hub answers to all that Weasis asks
     return _why_not_asked(archive, selection)
@@ -33,18 +35,19 @@ def _why_not_asked(archive: Archive, selection: Selection) -> str:
     product = archive.product
     if selection.series or selection.instances:
         if not product.quirks.is_relational:
-            return (
-                f"{archive.name} finds series and images only in a study that is "
-                "named, and Weasis does not name it."
-            )
+            return _(
+                "%(archive)s finds series and images only in a study that is named, and "
+                "Weasis does not name it."
+            ) % {"archive": archive.name}
         if product.repeats_parameters:
-            return (
-                f"{archive.name} wants each attribute in a parameter of its own, and "
-                "Weasis asks for series and images with a list of them."
-            )
+            return _(
+                "%(archive)s wants each attribute in a parameter of its own, and Weasis "
+                "asks for series and images with a list of them."
+            ) % {"archive": archive.name}
     known = product.quirks.study_keys
     if known is not None and not _keys_of(selection) <= known:
-        return f"{archive.name} can't be searched by all that this launch names."
+        text = _("%(archive)s can't be searched by all that this launch names.")
+        return text % {"archive": archive.name}
     return ""
 
 
@@ -70,10 +73,10 @@ def uri_and_why(
     asked = [_asked(template, manifest_url, archive) for archive in archives]
     if not any(one.holds_launch_only for one in asked):
         uri = weasis.open_dicom_rs(asked, selection, options)
-        return uri, "Weasis can ask all of its archives itself."
+        return uri, _("Weasis can ask all of its archives itself.")
     messages_url = weasis.messages_of(manifest_url)
     uri = weasis.open_dicom_rs(asked, selection, options, messages_url=messages_url)
-    return uri, "Weasis asks the hub, with a token that opens this launch alone."
+    return uri, _("Weasis asks the hub, with a token that opens this launch alone.")
 
 
 def _asked(

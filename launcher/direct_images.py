@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from django.utils.translation import gettext as _
+
 from archives.models import Archive
 from archives.presets import LaunchMode
 
@@ -21,21 +23,21 @@ def why_not_direct(archive: Archive, template: LaunchTemplate) -> str:
     if template.images:
         is_direct = template.images == template.Images.DIRECT
         if not is_direct:
-            return "the template says so"
+            return _("the template says so")
     if not is_direct:
-        return "the archive's settings say so"
+        return _("the archive's settings say so")
     if archive.product.launch_modes == (LaunchMode.GATEWAY,):
-        return "viewers can't fetch images from such an archive"
+        return _("viewers can't fetch images from such an archive")
     if archive.authentication != Archive.Authentication.NONE:
-        return "viewers would need its password"
+        return _("viewers would need its password")
     if archive.client_certificate:
-        return "viewers would need its client certificate"
+        return _("viewers would need its client certificate")
     is_dicomweb = archive.protocol == Archive.Protocol.DICOMWEB
     addresses = [archive.wado_uri_url, archive.url if is_dicomweb else ""]
     if not any(addresses):
-        return "viewers can't fetch images by DIMSE, and it has no WADO-URI address"
+        return _("viewers can't fetch images by DIMSE, and it has no WADO-URI address")
     if any(map(_NOT_IN_URI.search, addresses)):
-        return "its address has characters that Weasis can't read"
+        return _("its address has characters that Weasis can't read")
     return ""
 
 

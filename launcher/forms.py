@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from archives.models import Archive, ArchiveQuerySet, Identifier
 from launcher.criteria import CriteriaError, parse
+from launcher.messages import translated
 from launcher.models import ApiClient, LaunchTemplate
 from launcher.retrieval import Version
 
@@ -231,7 +232,9 @@ class UrlBuilderForm(forms.Form):
             try:
                 parse([(data["kind"], data["value"])])
             except CriteriaError as error:
-                self.add_error("value", [problem.message for problem in error.problems])
+                self.add_error(
+                    "value", [translated(one.message) for one in error.problems]
+                )
         if self.tested and "tester" in self.fields and not data.get("tester"):
             self.add_error("tester", _("Choose the API client that calls."))
         if self.tested and (client := data.get("tester")):

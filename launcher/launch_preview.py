@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.utils.translation import gettext_lazy as _
 
 from archives.entities import Study
 from archives.errors import ArchiveError
@@ -43,11 +44,15 @@ PLACEHOLDER: Final = "the-token-of-the-launch"
 
 _IID: Final = "IHEInvokeImageDisplay"
 _WHEN: Final = {
-    Question.NOTHING: "The viewer starts at once, while the archives are asked.",
-    Question.WHETHER: "The archives are asked before the viewer starts, and it does not "
-    "start if none of them has a study.",
-    Question.WHICH: "The archives are asked before the viewer starts: which viewer, or "
-    "its address, depends on their answers.",
+    Question.NOTHING: _("The viewer starts at once, while the archives are asked."),
+    Question.WHETHER: _(
+        "The archives are asked before the viewer starts, and it does not start if none "
+        "of them has a study."
+    ),
+    Question.WHICH: _(
+        "The archives are asked before the viewer starts: which viewer, or its address, "
+        "depends on their answers."
+    ),
 }
 _TAG = re.compile(rb"<(?P<end>/)?[^<>]*?(?P<empty>/)?>")
 
@@ -150,7 +155,7 @@ def _preview(pasted: Pasted) -> LaunchPreview:
     found = LaunchPreview(
         template=template,
         why_template=judged.why,
-        when=_WHEN[question],
+        when=str(_WHEN[question]),
         rows=tuple(_rows(judged.archives, answers, template, pasted.version)),
     )
     if template.viewer:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.forms.utils import ErrorDict
+from django.utils.translation import gettext as _
 
 from archives.entities import Selection
 from archives.models import Archive
@@ -58,13 +59,15 @@ def preview(
         uri=start.uri,
         commands=weasis.decode(start.uri),
         why=start.why if is_as_asked else "",
-        note="" if is_as_asked else f"Weasis gets a manifest. {start.why}",
+        note=""
+        if is_as_asked
+        else _("Weasis gets a manifest. %(why)s") % {"why": start.why},
         left_out=start.left_out,
     )
 
 
 def _of_viewer(viewer: Viewer, archives: list[Archive]) -> Preview:
-    problem = "There is no archive to open studies of."
+    problem = _("There is no archive to open studies of.")
     for archive in archives:
         try:
             url = viewer.address(EXAMPLE, [archive], user=EXAMPLE_EXTRAS.user)

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
 from archives.models import Archive
 from archives.presets import LaunchMode
 from launcher.direct_images import sends_as_stored, why_not_direct
@@ -24,6 +27,33 @@ WADO_RS_SERIES_SINCE: Final[Version] = (4, 7, 2)
 
 _WANTED = LaunchTemplate.Retrieval
 _WADO_RS: Final = {_WANTED.WADO_RS, _WANTED.WADO_RS_SERIES, _WANTED.WADO_RS_STUDY}
+# By form, and whether the images come from the archive itself.
+_BY_WADO_RS: Final = {
+    (Form.WADO_RS, True): gettext_lazy(
+        "The images of %(archive)s come from the archive, by WADO-RS, image by image: "
+        "%(reason)s."
+    ),
+    (Form.WADO_RS, False): gettext_lazy(
+        "The images of %(archive)s go through the hub, by WADO-RS, image by image: "
+        "%(reason)s."
+    ),
+    (Form.WADO_RS_SERIES, True): gettext_lazy(
+        "The images of %(archive)s come from the archive, by WADO-RS, whole series at a "
+        "time: %(reason)s."
+    ),
+    (Form.WADO_RS_SERIES, False): gettext_lazy(
+        "The images of %(archive)s go through the hub, by WADO-RS, whole series at a "
+        "time: %(reason)s."
+    ),
+    (Form.WADO_RS_STUDY, True): gettext_lazy(
+        "The images of %(archive)s come from the archive, by WADO-RS, whole studies at a "
+        "time: %(reason)s."
+    ),
+    (Form.WADO_RS_STUDY, False): gettext_lazy(
+        "The images of %(archive)s go through the hub, by WADO-RS, whole studies at a "
+        "time: %(reason)s."
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +78,10 @@ def choose(
 ) -> Retrieval:
     """An unknown version (``None``) gets what every version of Weasis understands."""
     if template.retrieval == _WANTED.FILES:
-        why = f"The template asks for files, and the hub has one for each image of {archive.name}."
+        why = _(
+            "The template asks for files, and the hub has one for each image of "
+            "%(archive)s."
+        ) % {"archive": archive.name}
         return Retrieval(form=Form.FILES, is_direct=False, why=why)
     hindrance = why_not_direct(archive, template)
     if hindrance:
@@ -63,7 +96,7 @@ def _through_hub(
         return _from_hub_by_wado_uri(archive, template, reason)
     problem = _why_not_wado_rs(archive, template, version)
     if problem:
-        reason = f"{reason}, and {problem}"
+        reason = _both(reason, problem)
         return _from_hub_by_wado_uri(archive, template, reason)
     return _by_wado_rs(archive, template.retrieval, version, is_direct=False)
 
@@ -71,12 +104,22 @@ def _through_hub(
 def _from_hub_by_wado_uri(
     archive: Archive, template: LaunchTemplate, reason: str
 ) -> Retrieval:
-    why = f"The images of {archive.name} go through the hub, by WADO-URI: {reason}."
+    why = _(
+        "The images of %(archive)s go through the hub, by WADO-URI: %(reason)s."
+    ) % {
+        "archive": archive.name,
+        "reason": reason,
+    }
     if template.transfer_syntax:
         if sends_as_stored(archive, template):
-            why += " The archive sends them as they are stored, in no other transfer syntax."
+            more = _(
+                "The archive sends them as they are stored, in no other transfer syntax."
+            )
         else:
-            why += " Those it can't send in the transfer syntax are as they are stored."
+            more = _(
+                "Those it can't send in the transfer syntax are as they are stored."
+            )
+        why = f"{why} {more}"
     return Retrieval(form=Form.WADO_URI, is_direct=False, why=why)
 
 
@@ -92,14 +135,17 @@ def _direct(
             return _by_wado_rs(archive, wanted, version, is_direct=True)
         reason = problem
     elif has_wado_uri and wanted == _WANTED.AUTO:
-        reason = "it has an address for it, and every version of Weasis reads it"
+        reason = _("it has an address for it, and every version of Weasis reads it")
     else:
-        reason = "the template asks for it"
+        reason = _("the template asks for it")
     if has_wado_uri:
-        why = f"The images of {archive.name} come from the archive, by WADO-URI: {reason}."
+        text = _(
+            "The images of %(archive)s come from the archive, by WADO-URI: %(reason)s."
+        )
+        why = text % {"archive": archive.name, "reason": reason}
         return Retrieval(form=Form.WADO_URI, is_direct=True, why=why)
-    missing = "the archive has no WADO-URI address of its own"
-    return _from_hub_by_wado_uri(archive, template, f"{reason}, and {missing}")
+    missing = _("the archive has no WADO-URI address of its own")
+    return _from_hub_by_wado_uri(archive, template, _both(reason, missing))
 
 
 def _prefers_wado_rs(archive: Archive) -> bool:
@@ -113,39 +159,46 @@ def _why_not_wado_rs(
     archive: Archive, template: LaunchTemplate, version: Version | None
 ) -> str:
     if archive.protocol != Archive.Protocol.DICOMWEB:
-        return "it has no WADO-RS"
+        return _("it has no WADO-RS")
     if template.override_tags:
-        return "Weasis can't overwrite tags in images it fetches by WADO-RS"
+        return _("Weasis can't overwrite tags in images it fetches by WADO-RS")
     if version is None:
-        return "it is not known whether the viewer can fetch by WADO-RS"
+        return _("it is not known whether the viewer can fetch by WADO-RS")
     if version < WADO_RS_SINCE:
-        return f"Weasis {_text(version)} can't fetch by WADO-RS"
+        text = _("Weasis %(version)s can't fetch by WADO-RS")
+        return text % {"version": _text(version)}
     return ""
 
 
 def _by_wado_rs(
     archive: Archive, wanted: str, version: Version | None, *, is_direct: bool
 ) -> Retrieval:
-    way = "come from the archive" if is_direct else "go through the hub"
-    start = f"The images of {archive.name} {way}, by WADO-RS, "
-    reason = "the template asks for it"
+    values = {"archive": archive.name, "reason": _("the template asks for it")}
     whole = {
-        _WANTED.WADO_RS_SERIES: (Form.WADO_RS_SERIES, "series"),
-        _WANTED.WADO_RS_STUDY: (Form.WADO_RS_STUDY, "studies"),
+        _WANTED.WADO_RS_SERIES: Form.WADO_RS_SERIES,
+        _WANTED.WADO_RS_STUDY: Form.WADO_RS_STUDY,
     }
-    form, parts = whole.get(_WANTED(wanted), (Form.WADO_RS, "images"))
+    form = whole.get(_WANTED(wanted), Form.WADO_RS)
     if form == Form.WADO_RS:
         if wanted == _WANTED.AUTO:
-            reason = "the archive has no WADO-URI address"
+            values["reason"] = _("the archive has no WADO-URI address")
             if archive.wado_uri_url:
-                reason = f"{archive.product.name} is asked like this first"
-        why = f"{start}image by image: {reason}."
-    elif version is not None and version >= WADO_RS_SERIES_SINCE:
-        why = f"{start}whole {parts} at a time: {reason}."
-    else:
-        form, since = Form.WADO_RS, _text(WADO_RS_SERIES_SINCE)
-        why = f"{start}image by image: only Weasis {since} fetches whole {parts}."
+                text = _("%(product)s is asked like this first")
+                values["reason"] = text % {"product": archive.product.name}
+    elif version is None or version < WADO_RS_SERIES_SINCE:
+        text = (
+            _("only Weasis %(version)s fetches whole series")
+            if form == Form.WADO_RS_SERIES
+            else _("only Weasis %(version)s fetches whole studies")
+        )
+        values["reason"] = text % {"version": _text(WADO_RS_SERIES_SINCE)}
+        form = Form.WADO_RS
+    why = str(_BY_WADO_RS[form, is_direct]) % values
     return Retrieval(form=form, is_direct=is_direct, why=why)
+
+
+def _both(first: str, second: str) -> str:
+    return _("%(first)s, and %(second)s") % {"first": first, "second": second}
 
 
 def _text(version: Version) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from django.utils.translation import gettext as _
+
 from archives.entities import Selection
 from archives.models import Archive
 from archives.presets import LaunchMode
@@ -184,10 +186,10 @@ def _why_manifest(
 ) -> str:
     """Why Weasis gets a manifest, as far as template, archives and selection say."""
     if template.mode == template.Mode.MANIFEST:
-        return "The template asks for a manifest."
+        return _("The template asks for a manifest.")
     preferred = {archive.product.launch_modes[0] for archive in archives}
     if template.mode == template.Mode.AUTO and preferred != {LaunchMode.DICOM_RS}:
-        return (
+        return _(
             "A manifest suits every archive, and tells the user what each of them "
             "answered."
         )

@@ -12,6 +12,9 @@ from html import escape
 from typing import Final
 from urllib.parse import urlencode
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 from launcher import signed_links
 from launcher.criteria import (
     ACCESSION_NUMBER,
@@ -93,9 +96,9 @@ def forms_of(wanted: Wanted) -> list[Form]:
     return [
         Form(
             key="plain",
-            title="Link",
+            title=_("Link"),
             text=link,
-            note="For users who are logged in, and for networks the hub trusts.",
+            note=_("For users who are logged in, and for networks the hub trusts."),
             test_url=link,
         ),
         _signed(wanted),
@@ -104,7 +107,7 @@ def forms_of(wanted: Wanted) -> list[Form]:
             key="html",
             title="HTML",
             text=f'<a href="{escape(link)}">Open images</a>',
-            note="The same link, for a page of your own.",
+            note=_("The same link, for a page of your own."),
             test_url=link,
         ),
         Form(
@@ -113,8 +116,10 @@ def forms_of(wanted: Wanted) -> list[Form]:
             text="curl --silent --include \\\n"
             '  --header "Authorization: Bearer $VIEWERHUB_KEY" \\\n'
             f"  {shlex.quote(link)}",
-            note="The answer's Location header is the address to open in the user's "
-            "browser. The key is that of an API client.",
+            note=_(
+                "The answer's Location header is the address to open in the user's "
+                "browser. The key is that of an API client."
+            ),
             is_call=True,
         ),
         _rest(wanted),
@@ -122,9 +127,9 @@ def forms_of(wanted: Wanted) -> list[Form]:
 
 
 def _signed(wanted: Wanted) -> Form:
-    title = "Signed link"
+    title = _("Signed link")
     if wanted.signer is None:
-        note = (
+        note = _(
             "Choose an API client that has a signing secret. Whoever has a signed link "
             "can open it, once, until it expires."
         )
@@ -139,22 +144,27 @@ def _signed(wanted: Wanted) -> Form:
         nonce=secrets.token_urlsafe(12),
     )
     link = f"{wanted.hub_url}{path}"
-    note = (
-        f"Opens once, within {signer.lifetime // 60} minutes from now; a test uses it "
-        "up. Your system signs a new one for each launch."
-    )
+    note = ngettext(
+        "Opens once, within %(count)d minute from now; a test uses it up. Your system "
+        "signs a new one for each launch.",
+        "Opens once, within %(count)d minutes from now; a test uses it up. Your system "
+        "signs a new one for each launch.",
+        signer.lifetime // 60,
+    ) % {"count": signer.lifetime // 60}
     return Form(key="signed", title=title, text=link, note=note, test_url=link)
 
 
 def _iid(wanted: Wanted) -> Form:
-    title = "IHE Invoke Image Display"
+    title = _("IHE Invoke Image Display")
     request_type = _REQUEST_TYPE.get(wanted.kind)
     if request_type is None or (request_type == "PATIENT" and len(wanted.values) > 1):
-        note = "The profile opens one patient, or studies by UID or accession number."
+        note = _(
+            "The profile opens one patient, or studies by UID or accession number."
+        )
         return Form(key="iid", title=title, text="", note=note)
     query = urlencode([("requestType", request_type), *wanted.parameters()])
     link = f"{wanted.hub_url}/IHEInvokeImageDisplay?{query}"
-    note = "The hub asks the archives first, and answers 404 if none has the study."
+    note = _("The hub asks the archives first, and answers 404 if none has the study.")
     return Form(key="iid", title=title, text=link, note=note, test_url=link)
 
 
@@ -166,8 +176,8 @@ def _rest(wanted: Wanted) -> Form:
         '  --header "Content-Type: application/json" \\\n'
         f"  --data {shlex.quote(body)}"
     )
-    note = "The answer's weasis_uri is the address to open in the user's browser."
-    return Form(key=REST, title="REST API", text=text, note=note, is_call=True)
+    note = _("The answer's weasis_uri is the address to open in the user's browser.")
+    return Form(key=REST, title=_("REST API"), text=text, note=note, is_call=True)
 
 
 def rest_body(wanted: Wanted) -> dict[str, object]:

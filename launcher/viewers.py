@@ -14,26 +14,27 @@ from enum import Enum, auto
 from typing import Final
 from urllib.parse import quote
 
+from archives.texts import gettext_noop as _
 from launcher.weasis import NotCarriableError
 
 # What placeholders stand for. Those in the singular have a value only if there is
 # exactly one.
 PLACEHOLDERS: Final = {
-    "study_uids": "Study Instance UIDs, with commas between them",
-    "study_uid": "the only Study Instance UID",
-    "series_uids": "Series Instance UIDs, where only series were asked for",
-    "series_uid": "the only Series Instance UID",
-    "object_uids": "SOP Instance UIDs, where only objects were asked for",
-    "object_uid": "the only SOP Instance UID",
-    "patient_id": "the only patient's ID",
-    "issuer": "the issuer of that ID",
-    "accession_number": "the only accession number",
-    "archive": "short name of the archive",
-    "archive_url": "DICOMweb address of the archive",
-    "host": "host name of a DIMSE archive",
-    "port": "port of a DIMSE archive",
-    "ae_title": "AE title of a DIMSE archive",
-    "user": "the user, as the launch names them",
+    "study_uids": _("Study Instance UIDs, with commas between them"),
+    "study_uid": _("the only Study Instance UID"),
+    "series_uids": _("Series Instance UIDs, where only series were asked for"),
+    "series_uid": _("the only Series Instance UID"),
+    "object_uids": _("SOP Instance UIDs, where only objects were asked for"),
+    "object_uid": _("the only SOP Instance UID"),
+    "patient_id": _("the only patient's ID"),
+    "issuer": _("the issuer of that ID"),
+    "accession_number": _("the only accession number"),
+    "archive": _("short name of the archive"),
+    "archive_url": _("DICOMweb address of the archive"),
+    "host": _("host name of a DIMSE archive"),
+    "port": _("port of a DIMSE archive"),
+    "ae_title": _("AE title of a DIMSE archive"),
+    "user": _("the user, as the launch names them"),
 }
 # Without any of these an address opens nothing.
 IDENTIFYING: Final = frozenset(

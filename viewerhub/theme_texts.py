@@ -59,5 +59,7 @@ TEXTS = (
     _("Toggle password visibility"),
     _("Add row"),
     _("Date"),
+    # Of Django, which has it in no German
+    _("Whether the user will be able to authenticate using a password or not. If disabled, they may still be able to authenticate using other backends, such as Single Sign-On or LDAP."),
 )
 # fmt: on

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.validators import slug_re
+from django.utils.translation import gettext as _
 
 from archives.models import Archive
 from launcher.criteria import CriteriaError, Problem
@@ -132,18 +133,23 @@ class Rules:
 
 
 def _route_of_rule(rule: ViewerRule) -> Route:
-    why = f"The rule “{rule}” applies: {rule.conditions()}."
+    why = _("The rule “%(rule)s” applies: %(conditions)s.") % {
+        "rule": rule,
+        "conditions": rule.conditions(),
+    }
     return Route(template=rule.template, why=why)
 
 
 def _default_route() -> Route:
     default = LaunchTemplate.objects.select_related("viewer").default()
-    return Route(template=default, why="No rule applies: this is the default template.")
+    return Route(
+        template=default, why=_("No rule applies: this is the default template.")
+    )
 
 
 def _route_of_template(slug: str) -> Route:
     found = _template_named(slug)
-    return Route(template=found, why="The launch names this template.")
+    return Route(template=found, why=_("The launch names this template."))
 
 
 def _groups_of(user: User | AnonymousUser | None) -> set[int]:
@@ -162,7 +168,9 @@ def _template_named(slug: str) -> LaunchTemplate:
 def _route_of_viewer(slug: str) -> Route:
     if slug.lower() == WEASIS:
         plain = LaunchTemplate.objects.of_weasis()
-        return Route(template=plain, why="The launch names Weasis.")
+        return Route(
+            template=plain, why=_("The launch names %(viewer)s.") % {"viewer": "Weasis"}
+        )
     viewer = None
     if slug_re.fullmatch(slug):
         viewer = Viewer.objects.filter(slug__iexact=slug, is_enabled=True).first()
@@ -174,7 +182,10 @@ def _route_of_viewer(slug: str) -> Route:
     if template is None:
         template = LaunchTemplate(name=viewer.name, slug=viewer.slug)
     template.viewer = viewer
-    return Route(template=template, why=f"The launch names {viewer.name}.")
+    return Route(
+        template=template,
+        why=_("The launch names %(viewer)s.") % {"viewer": viewer.name},
+    )
 
 
 def _error(field: str, message: str) -> CriteriaError:

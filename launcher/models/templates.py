@@ -23,6 +23,7 @@ from archives.validators import validate_base_url
 from launcher import starting, weasis
 from launcher import template_lines as lines
 from launcher.criteria import LaunchExtras
+from launcher.messages import translated
 from launcher.models.viewers import Viewer
 
 _NO_EXTRAS: Final = LaunchExtras()
@@ -313,10 +314,10 @@ class LaunchTemplate(models.Model):
         errors: dict[str, list[str]] = {}
         for field, check_line in _LINE_CHECKS.items():
             if problems := lines.problems_of(getattr(self, field), check_line):
-                errors[field] = problems
+                errors[field] = list(map(translated, problems))
         for field, check in _FIELD_CHECKS.items():
             if problem := check(getattr(self, field)):
-                errors[field] = [problem]
+                errors[field] = [translated(problem)]
         if self.compression_rate and not self.transfer_syntax:
             errors["compression_rate"] = [
                 gettext("Give the transfer syntax it is for.")

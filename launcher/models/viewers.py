@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from archives.entities import Selection, Study
 from archives.models import Archive
 from launcher import viewer_values, viewers
+from launcher.messages import translated
 from launcher.weasis import NotCarriableError
 
 # What viewer=… means Weasis by, in small letters.
@@ -81,7 +82,8 @@ class Viewer(models.Model):
     def clean(self) -> None:
         errors: dict[str, Any] = {}
         if problem := viewers.template_problem(self.url_template):
-            errors["url_template"] = problem[0].upper() + problem[1:]
+            text = translated(problem)
+            errors["url_template"] = text[0].upper() + text[1:]
         if self.slug.lower() == WEASIS:
             errors["slug"] = _("Weasis is built in. Choose another short name.")
         if errors:
