@@ -135,6 +135,8 @@ TEMPLATES: Final = (
     _("%(archive)s can't send this image: ask its administrator (HTTP %(status)s)."),
     _("%(archive)s sent another image than the one that was asked for: tell its administrator."),
     _("%(archive)s sent an image that is cut short or malformed: try again."),
+    _("%(archive)s does not send whole series (HTTP %(status)s)."),
+    _("%(archive)s sent a series that is cut short or malformed."),
     _("%(archive)s sent something else than a DICOM file: check its address, and whether it wants a login."),
     _("%(archive)s sent a picture larger than the hub accepts."),
     _("%(archive)s has more studies than the hub accepts."),
