@@ -523,6 +523,9 @@ ADMIN_PAGES: Final = {
     "launcher/apiclient/add/": "admin-client",
     "launcher/launch/": "admin-launches",
     "auth/user/": "admin-users",
+    "auth/group/": "admin-groups",
+    "admin/logentry/": "admin-log",
+    "system/": "admin-system",
 }
 
 

@@ -32,7 +32,8 @@ STATES: Final = (
     "admin admin-archives admin-archive-products admin-archive-dimse",
     "admin-archive-dicomweb admin-archive-verified admin-archive-refused",
     "admin-templates admin-template admin-viewer admin-rules admin-rule",
-    "admin-clients admin-client admin-users admin-launches",
+    "admin-clients admin-client admin-users admin-groups admin-launches admin-log",
+    "admin-system",
     "admin-preview-form admin-preview admin-url-builder",
 )
 # A change of the theme changes colours only.

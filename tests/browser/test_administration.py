@@ -199,3 +199,27 @@ def test_every_form_is_tested_from_the_url_builder(
         expect(answer).to_contain_text("weasis://")
         assert "A1011" not in page.url
     assert hub.count() == before
+
+
+def test_overview_leads_to_who_opened_a_study(administrator: Page, hub: Stack):
+    page = administrator
+    assert hub.get("/weasis?accessionNumber=A1011").status == 302
+    assert wait_until(
+        lambda: hub.console.run("result = ArchiveOutcome.objects.exists()")
+    )
+
+    page.goto("/admin/")
+    expect(page.get_by_role("row", name="Main PACS")).to_contain_text("Working")
+    page.get_by_role("link", name="All launches").click()
+    page.get_by_label("Who opened it?").fill("A1011")
+    page.get_by_role("button", name="Find launches").click()
+    expect(page.locator("#result_list")).to_contain_text("Trusted network")
+    assert "A1011" not in page.url
+    with page.expect_download() as downloaded:
+        page.get_by_role("link", name="Export this list as CSV").click()
+
+    assert downloaded.value.suggested_filename.startswith("launches-")
+    text = downloaded.value.path().read_text("utf-8-sig")
+    assert "A1011" in text
+    assert "127.0.0.1" in text
+    hub.console.run("Build.objects.all().delete()")

@@ -198,6 +198,7 @@ def test_administration_works_without_unfold():
         "archives/test_admin.py",
         "launcher/test_admin.py",
         "launcher/test_admin_tools.py",
+        "viewerhub/test_dashboard.py",
     ]
 
     run = subprocess.run(
