@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import quote
 
 from django.conf import settings
+from django.utils import translation
 
 from archives.entities import Selection, Study
 from archives.models import Archive
@@ -21,6 +22,7 @@ from launcher.answers import Answer
 from launcher.direct_images import sends_as_stored
 from launcher.hub_addresses import dicomweb_url as dicomweb_url
 from launcher.manifest import ArcQuery, Folded, Form, Message, Severity
+from launcher.messages import translated
 from launcher.models import ArchiveOutcome, Build, Launch, LaunchTemplate
 from launcher.retrieval import Version, choose
 from launcher.retrieval import retrieval_of as retrieval_of
@@ -49,11 +51,12 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
-    """What is known of a viewer that asks, and what it asks for."""
+    """What is known of a viewer that asks and of its user, and what it asks for."""
 
     version: Version | None = None
     part: Part = Part.WHOLE
     reads_json: bool = False
+    language: str = "en"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,7 @@ class Delivery:
     template: LaunchTemplate
     selection: Selection
     uploaded_manifest: str = ""
+    language: str = "en"
 
 
 def load(token: str) -> Delivery | None:
@@ -92,6 +96,7 @@ def load(token: str) -> Delivery | None:
         template=launch.template or LaunchTemplate(),
         selection=build.get_selection(),
         uploaded_manifest=build.uploaded_manifest,
+        language=launch.language,
     )
 
 
@@ -126,7 +131,7 @@ def render(
             studies=tuple(_of_part(found.studies, reader.part, archive, primary)),
             listed_series=_partly_selected(found.studies, delivery.selection),
             listed_studies=_partial(answer, found.studies, delivery.selection),
-            message=_message(delivery, archive, answer, found)
+            message=_said(_message(delivery, archive, answer, found), reader)
             if reader.part != Part.REST
             else None,
         )
@@ -213,7 +218,8 @@ def render_message(message: Message, reader: Reader) -> bytes:
     """A manifest that only says something: Weasis shows it in a dialog."""
     is_said = reader.part != Part.REST or message.severity == Severity.ERROR
     url = f"{settings.VIEWERHUB_PUBLIC_URL}/gateway"
-    query = ArcQuery(arc_id="hub", base_url=url, message=message if is_said else None)
+    said = _said(message, reader) if is_said else None
+    query = ArcQuery(arc_id="hub", base_url=url, message=said)
     return _written([query], reader)
 
 
@@ -263,6 +269,18 @@ def _parameters(text: str) -> str:
     """Weasis adds them as they are, after others."""
     parameters = text.strip().lstrip("?&")
     return f"&{quote(parameters, safe=_QUERY)}" if parameters else ""
+
+
+def _said(message: Message | None, reader: Reader) -> Message | None:
+    """A message in the language of who launched."""
+    if message is None:
+        return None
+    with translation.override(reader.language):
+        return replace(
+            message,
+            title=translated(message.title),
+            description=translated(message.description),
+        )
 
 
 def _message(

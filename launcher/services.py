@@ -12,6 +12,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import get_language
 from kombu.exceptions import OperationalError
 
 from archives.entities import Selection, Study
@@ -186,6 +187,7 @@ def _new_launch(
         api_client=api_client,
         origin=origin,
         address=address if is_address(address) else None,
+        language=get_language() or settings.LANGUAGE_CODE,
     )
 
 

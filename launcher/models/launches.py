@@ -197,6 +197,8 @@ class Launch(models.Model):
     expires = models.DateTimeField(_("expires"), db_index=True)
     fetched = models.DateTimeField(_("fetched"), null=True)
     viewer = models.CharField(_("viewer"), max_length=32, blank=True)
+    # In which the viewer is told what the archives answered.
+    language = models.CharField(max_length=8, default="en", editable=False)
 
     objects = LaunchQuerySet.as_manager()
 

@@ -81,10 +81,10 @@ def dicom_date(value: str) -> SafeString:
 
 
 @register.filter
-def iso_date(value: str) -> str:
+def plain_date(value: str) -> str:
     """A DA for labels, where there is no room for markup."""
     day = read_date(value)
-    return day.isoformat() if day else value
+    return date_format(day, "DATE_FORMAT") if day else value
 
 
 @register.filter

@@ -56,7 +56,7 @@ async def manifest_detail(
     found = await sync_to_async(delivery.load)(token)
     if found is None:
         raise Http404
-    reader = _reader(request, Part(part))
+    reader = _reader(request, Part(part), found.language)
     if not found.is_open:
         return _whole(request, reader, delivery.render_message(delivery.CLOSED, reader))
     if found.uploaded_manifest:
@@ -86,12 +86,13 @@ async def manifest_detail(
     return response
 
 
-def _reader(request: HttpRequest, part: Part) -> Reader:
+def _reader(request: HttpRequest, part: Part, language: str) -> Reader:
     offered = ["application/xml", "text/xml", JSON]
     return Reader(
         version=weasis.version_of(request.headers.get("User-Agent", "")),
         part=part,
         reads_json=request.get_preferred_type(offered) == JSON,
+        language=language,
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError
 from django.test import AsyncClient
-from django.utils import timezone
+from django.utils import timezone, translation
 from lxml import etree
 
 from archives.entities import PatientIdentifier, Selection
@@ -200,6 +200,17 @@ def test_manifest_ends_with_the_rights_of_who_launched(
     _, body = run(fetch(path_of(started)))
 
     assert "This launch is over" in messages_of(body)
+
+
+def test_manifest_says_in_the_language_of_the_launch_what_is_missing(free_port):
+    archive = make_dimse_archive(host="127.0.0.1", port=free_port())
+    with translation.override("de"):
+        started = built([archive])
+
+    ((title, description),) = messages_of(run(fetch(path_of(started)))[1]).items()
+
+    assert title == "Main PACS: antwortet nicht"
+    assert "hat die Verbindung abgelehnt" in description
 
 
 def test_manifest_of_an_unknown_token_is_404():

@@ -15,6 +15,7 @@ from launcher.templatetags.dicom import (
     dicom_time,
     name_keys,
     person_name,
+    plain_date,
     sex,
 )
 
@@ -78,13 +79,16 @@ def test_values_never_become_markup(value):
 def test_date_is_in_the_users_locale_with_iso_in_the_tooltip(language, text):
     with translation.override(language):
         html = dicom_date("20260302")
+        label = plain_date("20260302")
 
+    assert label == text
     assert f">{text}<" in html
     assert 'title="2026-03-02"' in html
     assert 'datetime="2026-03-02"' in html
 
 
 def test_date_that_is_none_is_shown_as_it_is():
+    assert plain_date("20261345") == "20261345"
     assert "20261345" in dicom_date("20261345")
     assert "No date" in dicom_date("")
 

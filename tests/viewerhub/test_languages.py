@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 from django.template.loader import render_to_string
 from django.test import Client
 
+from tests.factories import make_dimse_archive
 from tests.valkey import RedisServer
 
 LOGIN = "/accounts/login/"
@@ -83,6 +84,25 @@ def test_page_that_answers_a_form_leads_back_to_the_search(client: Client) -> No
 
     assert refused.status_code == 400
     assert '<input type="hidden" name="next" value="/">' in refused.content.decode()
+
+
+@pages
+@pytest.mark.usefixtures("valkey")
+@pytest.mark.parametrize("language", ["fr", "de"])
+def test_values_of_forms_are_the_same_in_every_language(
+    client: Client, language: str
+) -> None:
+    make_dimse_archive()
+    client.force_login(User.objects.create_user("alice"))
+    client.cookies["language"] = language
+    period = {"study_date_from": "2026-01-31", "study_date_to": "2026-02-28"}
+
+    found = client.post("/search/", {"quick": "martin", **period}, follow=True)
+
+    content = found.content.decode()
+    assert f'<html lang="{language}"' in content
+    assert 'value="2026-01-31"' in content
+    assert 'value="2026-02-28"' in content
 
 
 @pages
