@@ -14,6 +14,7 @@ from archives.entities import Instance, Patient, Series, Study
 from tests.browser.conftest import log_in, watch
 from tests.dicom_files import DicomFiles
 from tests.dicomweb_server import Behaviour, DicomWebServer, serving
+from tests.dicomweb_studies import make_study
 from tests.environment import free_port
 from tests.servers import Slow
 from tests.stack import Stack
@@ -523,3 +524,156 @@ def test_hostile_values_stay_text(alice: Page, hub: Stack, complaints: list[str]
         expect(alice.locator(".launch-item").first).to_be_visible()
 
     assert complaints == []
+
+
+# Order, pages and selection
+
+
+@pytest.fixture
+def visits(hub: Stack) -> Iterator[None]:
+    """A patient with so many studies that they fill more than a page."""
+    server = DicomWebServer(_visits(60), Behaviour(ignores_keys=True))
+    with serving(server):
+        hub.add_dicomweb_archive("visits", url=server.url, name="Visits")
+        yield
+        hub.console.run("Archive.objects.filter(slug='visits').delete()")
+
+
+def _visits(number: int) -> list[Study]:
+    return [
+        make_study(
+            f"1.2.4.{index}",
+            patient={
+                "patient_id": f"VISIT-{index % 2}",
+                "patient_name": f"Visitor^{index:02d}",
+            },
+            study_time=f"10{index:02d}",
+            study_description=f"Visit {index:02d}",
+        )
+        for index in range(number)
+    ]
+
+
+@pytest.mark.usefixtures("visits")
+def test_order_and_page_are_in_the_address(alice: Page):
+    search(alice, "visitor")
+    title = alice.locator("#results-title")
+    expect(title).to_have_text("1 to 50 of 60 studies")
+    expect(studies(alice).first).to_contain_text("Visit 59")
+
+    alice.get_by_role("link", name="Patient", exact=True).first.click()
+    expect(studies(alice).first).to_contain_text("Visit 00")
+    expect(alice.get_by_text("Sorted by patient name")).to_be_visible()
+    alice.get_by_role("link", name="Next").click()
+    expect(title).to_have_text("51 to 60 of 60 studies")
+    expect(title).to_be_focused()
+    expect(studies(alice).first).to_contain_text("Visit 50")
+    alice.reload()
+    expect(studies(alice).first).to_contain_text("Visit 50")
+
+    alice.go_back()
+    expect(studies(alice).first).to_contain_text("Visit 00")
+    alice.go_back()
+    expect(studies(alice).first).to_contain_text("Visit 59")
+    assert "visit" not in alice.url.lower()
+
+
+@pytest.mark.usefixtures("visits")
+def test_selection_outlives_pages_and_is_opened_together(
+    alice: Page, viewer: list[str], hub: Stack
+):
+    search(alice, "visitor")
+    studies(alice).first.get_by_role("checkbox").check()
+    alice.get_by_role("link", name="Next").click()
+    expect(alice.locator("#results-title")).to_have_text("51 to 60 of 60 studies")
+    expect(alice.get_by_text("1 selected")).to_be_visible()
+    studies(alice).first.get_by_role("checkbox").check()
+    expect(alice.get_by_text("2 selected")).to_be_visible()
+    expect(alice.get_by_text("These are 2 patients")).to_be_hidden()
+    studies(alice).nth(1).get_by_role("checkbox").check()
+    expect(alice.get_by_text("These are 2 patients")).to_be_visible()
+    studies(alice).nth(1).get_by_role("checkbox").uncheck()
+
+    alice.get_by_role("button", name="Open selected in Weasis").click()
+
+    expect(alice.locator("#selected-launch .launched")).to_be_visible()
+    (count,) = hub.console.run(
+        "launch = Launch.objects.latest('created')\n"
+        "result = [len(launch.build.get_selection().study_instance_uids)]"
+    )
+    assert count == 2
+    alice.get_by_role("link", name="Previous").click()
+    expect(studies(alice).first.get_by_role("checkbox")).to_be_checked()
+
+
+def test_identifiers_are_copied_with_a_notice(alice: Page):
+    alice.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    search(alice, "A1001")
+    row = studies(alice).first
+
+    row.hover()
+    for name, notice, text in (
+        ("Copy the patient ID", "Patient ID copied", "DEMO-1"),
+        ("Copy the accession number", "Accession number copied", "A1001"),
+    ):
+        row.get_by_role("button", name=name).click()
+        expect(alice.locator("#notice")).to_have_text(notice)
+        assert alice.evaluate("navigator.clipboard.readText()") == text
+
+
+def test_chip_says_why_by_keyboard_and_the_end_is_announced_once(
+    alice: Page, hub: Stack, dicom_files: DicomFiles
+):
+    paths = dicom_files.paths(dicom_files.group("demo"))
+    with Slow(paths) as slow, further_archive(hub, "slow", port=slow.port):
+        search(alice, "DEMO-1")
+        expect(studies(alice)).to_have_count(3)
+        told = alice.locator("[data-told]")
+        chip = alice.locator("#chip-slow")
+        chip.focus()
+        alice.keyboard.press("Enter")
+        expect(alice.get_by_text("This archive has not answered yet")).to_be_visible()
+        expect(chip.get_by_text("slow, still asking")).to_be_visible()
+        assert told.text_content() == ""
+
+        slow.proceed.set()
+
+        expect(told).to_contain_text("All archives have been asked: 3 studies.")
+        expect(chip).to_be_focused()
+        expect(alice.locator("#archive-slow")).to_contain_text("3 studies match")
+
+
+def test_row_in_use_stays_the_same_while_others_come(
+    alice: Page, hub: Stack, dicom_files: DicomFiles
+):
+    """Its focus, its place and what was opened in it."""
+    newer = dicom_files.paths([dicom_files.study(key) for key in ("ct", "cr")])
+    older = dicom_files.paths([dicom_files.study("ct-prior")])
+    with (
+        EmbeddedArchive(newer) as first,
+        Slow([*newer, *older]) as second,
+        further_archive(hub, "first", port=first.port),
+        further_archive(hub, "second", port=second.port),
+    ):
+        alice.reload()
+        alice.get_by_text("More filters").click()
+        for name in ("first", "second"):
+            alice.get_by_label(name, exact=True).check()
+        search(alice, "DEMO-1")
+        expect(studies(alice)).to_have_count(2)
+        row = studies(alice).nth(1)
+        row.get_by_role("button", name="Series of").click()
+        expect(row.locator(".series")).to_be_visible()
+        row.get_by_role("button", name="Series of").focus()
+        element = row.element_handle()
+        top = element.bounding_box()
+
+        second.proceed.set()
+
+        expect(studies(alice)).to_have_count(3)
+        assert element.evaluate("(one) => one.isConnected")
+        assert element.bounding_box()["y"] == top["y"]
+        assert element.evaluate("(one) => one.contains(document.activeElement)")
+        expect(row.locator(".series")).to_be_visible()
+        expect(row).to_contain_text("also in second")
+        expect(alice.get_by_role("button", name="Show what changed")).to_be_visible()

@@ -102,19 +102,21 @@ function receive(incoming) {
   incoming.remove();
   if (Number(incoming.dataset.version) < Number(results.dataset.version)) return;
   results.dataset.version = incoming.dataset.version;
+  const stay = studies().slice(0, studies().findLastIndex(inUse) + 1);
+  const last = stay.at(-1);
+  const before = last?.getBoundingClientRect().top;
   for (const part of all("[data-part]", incoming)) {
-    const known = one(`[data-part=${part.dataset.part}]`, results);
+    const known = one(`[data-part=${part.dataset.part}]:not([data-incoming] *)`, results);
     if (known.innerHTML !== part.innerHTML) known.replaceChildren(...part.childNodes);
   }
   const rows = all("[data-study]", incoming);
-  const stay = studies().slice(0, studies().findLastIndex(inUse) + 1);
-  const last = stay.at(-1);
   const position = rows.findIndex((row) => row.id === last?.id);
   const below = rows.slice(position + 1).filter((row) => !stay.some((other) => other.id === row.id));
   if (!last || position >= 0) arrange([...stay, ...below]);
   waiting = last && (position < 0 || look(rows.slice(0, position)) !== look(stay.slice(0, -1))) ? rows : null;
   if (position >= 0) complete(last, rows[position]);
   refresh();
+  if (last) scrollBy(0, last.getBoundingClientRect().top - before);
 }
 
 // What another archive adds to a row that stays.
@@ -374,6 +376,8 @@ all("[data-picture]").filter(isBroken).forEach(hidePicture);
 const shortcuts = one("[data-shortcuts-switch]");
 if (shortcuts) shortcuts.checked = !shortcutsOff();
 if (results) {
+  const chips = one(".chips", results);
+  chips.style.minHeight = `${chips.offsetHeight}px`;
   refresh();
   if (!one(".errorlist")) one("#results-title").focus({ preventScroll: true });
   focusOnly();
