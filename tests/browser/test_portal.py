@@ -329,40 +329,6 @@ def test_several_patients_are_opened_together_only_when_confirmed(
     assert len(viewer) == 1
 
 
-def test_everything_is_done_by_keyboard(alice: Page, viewer: list[str]):
-    alice.evaluate("document.activeElement.blur()")
-    alice.keyboard.press("/")
-    alice.keyboard.type("lindqvist")
-    alice.keyboard.press("Enter")
-    expect(studies(alice)).to_have_count(3)
-
-    for key in "jjk":
-        alice.keyboard.press(key)
-    expect(studies(alice).first.get_by_role("button", name="Open in")).to_be_focused()
-    alice.keyboard.press("x")
-    expect(alice.locator(".series")).to_be_visible()
-    alice.keyboard.press("s")
-    expect(alice.get_by_text("1 selected")).to_be_visible()
-    alice.keyboard.press("?")
-    expect(alice.get_by_role("dialog")).to_be_visible()
-    alice.keyboard.press("Escape")
-    alice.keyboard.press("Enter")
-
-    expect(studies(alice).first.locator(".launch-state")).to_be_visible()
-    expect(studies(alice).first.locator(".launched")).to_be_focused()
-    assert len(viewer) == 1
-
-
-def test_single_key_shortcuts_can_be_switched_off(alice: Page):
-    alice.get_by_role("button", name="Keyboard shortcuts").click()
-    alice.get_by_label("Use single-key shortcuts").uncheck()
-    alice.get_by_role("button", name="Close").first.click()
-    alice.reload()
-
-    alice.locator("main").press("?")
-    expect(alice.get_by_role("dialog")).to_be_hidden()
-
-
 def test_theme_is_switched_and_kept(alice: Page):
     def background() -> str:
         return alice.evaluate("getComputedStyle(document.body).backgroundColor")

@@ -245,47 +245,51 @@ function foresee(event) {
   }, 300);
 }
 
-// Keyboard
+// Keyboard: a row has the focus itself, so that Enter and the space bar mean the study
 
 const shortcutsOff = () => localStorage.getItem("shortcuts") === "off";
-
-function currentRow() {
-  return document.activeElement?.closest?.("[data-study]") ?? null;
-}
+const focused = () => document.activeElement;
+const currentRow = () => focused().closest("[data-study]");
+const isRow = () => focused().matches("[data-study] > tr");
 
 function move(step) {
   const rows = studies();
   const index = rows.indexOf(currentRow());
-  const row = rows[index < 0 ? (step > 0 ? 0 : rows.length - 1) : index + step];
-  const target = row && one("[data-open], .launched, [data-expand]", row);
-  if (!target) return;
-  target.focus();
+  const row = rows[index < 0 ? (step > 0 ? 0 : rows.length - 1) : index + step]?.rows[0];
+  if (!row) return false;
+  row.tabIndex = -1;
+  row.focus({ preventScroll: true });
   row.scrollIntoView({ block: "nearest" });
 }
 
+// Arrows scroll the page unless they go on from a row or from the head of the results.
+const moveFrom = (step) => (currentRow() || focused().id === "results-title") && move(step);
+const press = (selector) => one(selector, currentRow())?.click();
+
+// What each key does; false if it does nothing of ours.
 const KEYS = {
   "/": () => one("[data-quick]")?.focus(),
   j: () => move(1),
   k: () => move(-1),
-  p: () => currentRow() && one("[data-priors]", currentRow())?.click(),
-  x: () => currentRow() && toggleSeries(one("[data-expand]", currentRow())),
-  s: () => currentRow() && one("[data-pick]", currentRow()).click(),
+  ArrowDown: () => moveFrom(1),
+  ArrowUp: () => moveFrom(-1),
+  Enter: () => isRow() && press("[data-open]"),
+  " ": () => isRow() && press("[data-pick]"),
+  p: () => currentRow() && press("[data-priors]"),
+  x: () => currentRow() && press("[data-expand]"),
   "?": () => one("#keyboard")?.showModal(),
 };
 
 function onKey(event) {
   if (event.key === "Escape") {
-    const menu = document.activeElement.closest("details[data-menu][open]");
+    const menu = focused().closest("details[data-menu][open]");
     closeMenus();
     if (menu) one("summary", menu).focus();
     return;
   }
   const isTyping = event.target.closest("input:not([type=checkbox], [type=radio]), textarea, select, dialog");
   if (isTyping || event.ctrlKey || event.metaKey || event.altKey || shortcutsOff()) return;
-  const action = KEYS[event.key];
-  if (!action) return;
-  event.preventDefault();
-  action();
+  if (KEYS[event.key] && KEYS[event.key]() !== false) event.preventDefault();
 }
 
 // Events
@@ -335,8 +339,9 @@ document.addEventListener("pointerover", (event) => {
   pointed = event.target.closest?.("[data-studies] [data-study]") ?? null;
 });
 
-// The button that had the focus is replaced by the launch: the focus goes on to that. It
-// is remembered early, because a button loses the focus when it is disabled.
+// The button that had the focus is replaced by the launch, and an archive asked again by
+// its answer: the focus goes on to what replaces them. A button is remembered early,
+// because it loses the focus when it is disabled.
 let pressed = null;
 let hadFocus = false;
 document.addEventListener("htmx:configRequest", (event) => {
@@ -345,13 +350,15 @@ document.addEventListener("htmx:configRequest", (event) => {
 });
 document.addEventListener("htmx:beforeSwap", (event) => {
   const isElsewhere = document.activeElement !== document.body && !pressed?.contains(document.activeElement);
-  hadFocus = event.detail.target === pressed && !isElsewhere;
+  hadFocus = event.detail.target === pressed ? !isElsewhere : event.detail.target.contains(focused());
 });
 document.addEventListener("htmx:load", (event) => {
   const element = event.detail.elt;
   if (results && element.matches("[data-chip]")) {
     takeIncoming(element);
     focusOnly();
+    if (hadFocus) one("summary, a", element)?.focus();
+    hadFocus = false;
   }
   if (!element.matches(".launch")) return;
   openViewer(element);
