@@ -42,7 +42,7 @@ def classes_of_pages() -> set[str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_class_is_that_of_a_page(name: str):
     known = classes_of_pages()
-    prefixes = tuple(one for one in known if one.endswith("-")) + ("model-",)
+    prefixes = ("model-", *(one for one in known if one.endswith("-")))
     classes = set(re.findall(r"\.(-?[a-zA-Z][\w-]*)", rules(name)))
 
     assert {one for one in classes - known if not one.startswith(prefixes)} == set()
