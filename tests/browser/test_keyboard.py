@@ -97,7 +97,7 @@ def test_focus_stays_when_archives_answer(alice: Page, hub: Stack):
 def test_focus_follows_what_is_replaced(alice: Page, hub: Stack):
     with further_archive(hub, "dead", port=free_port()):
         search(alice, "lindqvist")
-        summary = alice.locator("#archive-dead summary")
+        summary = alice.locator("#chip-dead")
         summary.focus()
         alice.keyboard.press("Enter")
         alice.locator("#archive-dead [data-retry]").focus()
