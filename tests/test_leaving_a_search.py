@@ -139,6 +139,16 @@ def test_leaving_closes_the_connection_to_a_dicomweb_archive(
     assert "silent" not in states(hub, search_id, "silent")
 
 
+@pytest.fixture
+def alone(hub: Stack) -> Iterator[None]:
+    """No archive but the test's: only then the patient's other studies are counted."""
+    enable = "Archive.objects.filter(slug='prompt').update(is_enabled=is_enabled)"
+    hub.console.run(enable, is_enabled=False)
+    yield
+    hub.console.run(enable, is_enabled=True)
+
+
+@pytest.mark.usefixtures("alone")
 def test_leaving_a_study_ends_all_that_was_asked_for_it(
     hub: Stack, slow: Counting, cookies: str
 ) -> None:

@@ -154,12 +154,12 @@ async def search_archive(
 @member_required
 @require_GET
 async def search_study(request: HttpRequest, search_id: str, key: str) -> HttpResponse:
-    """The series of a study, and how many more studies its patient has there."""
+    """The series of a study, and how many more studies its patient has, if known."""
     scope = await load_scope(request, search_id)
     row = await in_thread(scope.row, key) if scope else None
     if scope is None or row is None:
         return await in_thread(_expired, request)
-    series, other_studies, message = await _details(scope.search, row, request.user)
+    series, other_studies, message = await _details(scope, row, request.user)
 
     def page() -> HttpResponse:
         context = {
@@ -204,18 +204,18 @@ async def _ask(stored: StoredSearch, archive: Archive, user: AnyUser) -> Archive
 
 
 async def _details(
-    stored: StoredSearch, row: Row, user: AnyUser
+    scope: SearchScope, row: Row, user: AnyUser
 ) -> tuple[tuple[Series, ...], int | None, str]:
     """Series, the number of other studies if known, and why there are none."""
     message = ""
     for archive in row.archives:
-        others = asyncio.create_task(_other_studies(archive, row, user))
+        others = asyncio.create_task(_other_studies(scope, archive, row, user))
         try:
             uid = row.found.study.study_instance_uid
             series = await asking.series_of(archive.endpoint(user), uid)
             if series:
                 await in_thread(
-                    search_store.save_series, stored, archive.slug, uid, series
+                    search_store.save_series, scope.search, archive.slug, uid, series
                 )
                 return series, await others, ""
         except ArchiveError as error:
@@ -229,10 +229,15 @@ async def _details(
     return (), None, message
 
 
-async def _other_studies(archive: Archive, row: Row, user: AnyUser) -> int | None:
-    """How many more studies the archive has of this patient; ``None`` if unknown."""
+async def _other_studies(
+    scope: SearchScope, archive: Archive, row: Row, user: AnyUser
+) -> int | None:
+    """How many more studies the archive has of this patient.
+
+    ``None`` if that is unknown, or not the whole truth because others may have some.
+    """
     patient = row.found.study.patient
-    if not patient.patient_id.strip():
+    if not patient.patient_id.strip() or len(scope.archives) > 1:
         return None
     query = StudyQuery(
         patient_id=patient.patient_id.strip(),

@@ -512,6 +512,17 @@ def test_other_studies_of_the_patient_are_one_click_away(client, served):
     assert len(rows(fragment(client, results))) == 3
 
 
+def test_other_studies_are_counted_only_where_one_archive_knows_all(client, served):
+    make_dimse_archive(served)
+    _, alone = expand(client, search(client, quick="A1001"))
+    make_dimse_archive(served, slug="copy", name="Copy", position=1)
+    _, beside = expand(client, search(client, quick="A1001"))
+
+    assert "2 other studies of this patient" in text_of(alone)
+    assert "Other studies of this patient" in text_of(beside)
+    assert "2 other" not in text_of(beside)
+
+
 # Hostile and odd values
 
 
