@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from time import perf_counter
 from typing import Any, Final
 
@@ -52,6 +53,14 @@ class Finding:
         return self.state == ArchiveState.WORKING
 
 
+class _Note(StrEnum):
+    """What is kept of an archive: the last of each."""
+
+    WORKED = "worked"
+    FAILED = "failed"
+    LATENCY = "latency"
+
+
 _WORKED: Final = frozenset({"answered", "ok", "empty", "truncated"})
 
 
@@ -87,11 +96,13 @@ def _credentials(endpoint: Endpoint) -> Credentials | None:
 def note(*findings: Finding | None) -> None:
     """Keep what was learnt. Harmless without Redis: it is learnt again."""
     at = timezone.now().isoformat()
-    values = {
-        _key(one.archive_id, has_worked=one.has_worked): _value(one, at)
-        for one in findings
-        if one
-    }
+    values: dict[str, dict[str, Any]] = {}
+    for one in filter(None, findings):
+        kind = _Note.WORKED if one.has_worked else _Note.FAILED
+        values[_key(one.archive_id, kind)] = _value(one, at)
+        if one.milliseconds is not None:  # builds tell none, and must not hide it
+            latency = {"at": at, "milliseconds": one.milliseconds}
+            values[_key(one.archive_id, _Note.LATENCY)] = latency
     if not values:
         return
     with suppress(RedisError):
@@ -100,41 +111,38 @@ def note(*findings: Finding | None) -> None:
 
 def _value(finding: Finding, at: str) -> dict[str, Any]:
     if finding.has_worked:
-        return {"at": at, "milliseconds": finding.milliseconds}
+        return {"at": at}
     return {"at": at, "state": finding.state.value, "message": finding.message[:500]}
 
 
-def _key(archive_id: int, *, has_worked: bool) -> str:
-    return f"archive:{archive_id}:{'worked' if has_worked else 'failed'}"
+def _key(archive_id: int, kind: _Note) -> str:
+    return f"archive:{archive_id}:{kind}"
 
 
 def settle() -> None:
     """Write what was noted into the archives' rows, as far as it is news there."""
     archives = list(Archive.objects.all())
-    keys = [
-        _key(archive.pk, has_worked=has_worked)
-        for archive in archives
-        for has_worked in (True, False)
-    ]
+    keys = [_key(archive.pk, kind) for archive in archives for kind in _Note]
     try:
         notes: dict[str, dict[str, Any]] = cache.get_many(keys)
     except RedisError:
         return
     for archive in archives:
-        worked = notes.get(_key(archive.pk, has_worked=True))
-        failed = notes.get(_key(archive.pk, has_worked=False))
-        if news := _news(archive, worked, failed):
+        of_archive = {kind: notes.get(_key(archive.pk, kind)) for kind in _Note}
+        if news := _news(archive, of_archive):
             Archive.objects.filter(pk=archive.pk).update(**news)
 
 
 def _news(
-    archive: Archive, worked: dict[str, Any] | None, failed: dict[str, Any] | None
+    archive: Archive, notes: dict[_Note, dict[str, Any] | None]
 ) -> dict[str, Any]:
     news: dict[str, Any] = {}
+    worked, failed = notes[_Note.WORKED], notes[_Note.FAILED]
+    latency = notes[_Note.LATENCY]
     if worked and _is_later(worked, archive.last_success):
         news["last_success"] = datetime.fromisoformat(worked["at"])
-        if worked["milliseconds"] is not None:
-            news["last_milliseconds"] = worked["milliseconds"]
+    if latency and _is_later(latency, archive.last_success):
+        news["last_milliseconds"] = latency["milliseconds"]
     if failed and _is_later(failed, archive.last_error):
         news |= {
             "last_error": datetime.fromisoformat(failed["at"]),

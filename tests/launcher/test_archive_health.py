@@ -58,6 +58,17 @@ def test_build_tells_how_archives_are_doing(embedded_archive):
     assert states() == {"main": ArchiveState.WORKING, "old": ArchiveState.UNAVAILABLE}
 
 
+def test_build_leaves_the_latency_that_a_search_found(embedded_archive):
+    archive = make_dimse_archive(embedded_archive)
+
+    run(ask_archive(archive, [StudyQuery(patient_id="1CT1")]))
+    build_manifest(str(make_launch([archive], selection=CT_SMALL).launch.build_id))
+
+    assert states() == {"main": ArchiveState.WORKING}
+    archive.refresh_from_db()
+    assert archive.last_milliseconds is not None
+
+
 def test_archive_that_was_not_asked_is_not_judged_by_a_build(embedded_archive):
     archive = make_dimse_archive(embedded_archive)
     launch = make_launch([archive], selection=CT_SMALL).launch
