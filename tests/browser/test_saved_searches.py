@@ -13,7 +13,8 @@ from tests.browser.test_portal import (
     search,
     studies,
 )
-from tests.environment import free_port
+from tests.dicom_files import DicomFiles
+from tests.servers import Slow
 from tests.stack import Stack
 
 
@@ -29,13 +30,19 @@ def test_enter_and_enter_again_open_the_only_study(alice: Page, viewer: list[str
     assert len(viewer) == 1
 
 
-def test_nothing_is_focused_to_open_while_an_archive_is_silent(alice: Page, hub: Stack):
-    with further_archive(hub, "dead", name="Dead", port=free_port()):
+def test_nothing_is_focused_to_open_while_an_archive_is_asked(
+    alice: Page, hub: Stack, dicom_files: DicomFiles
+):
+    paths = dicom_files.paths([dicom_files.study("ct")])
+    with Slow(paths) as slow, further_archive(hub, "slow", port=slow.port):
         search(alice, "A1001")
-        expect(alice.locator("#archive-dead")).to_contain_text("not answering")
+        expect(studies(alice)).to_have_count(1)
+        expect(alice.locator("#archive-slow")).to_contain_text("asking")
+        expect(alice.locator("#results-title")).to_be_focused()
 
-    expect(studies(alice)).to_have_count(1)
-    expect(alice.locator("#results-title")).to_be_focused()
+        slow.proceed.set()
+
+        expect(studies(alice).get_by_role("button", name="Open in")).to_be_focused()
 
 
 def test_search_is_saved_and_used_again_on_a_phone(alice: Page):

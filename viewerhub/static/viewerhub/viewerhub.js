@@ -203,11 +203,12 @@ function takeIncoming(chip) {
   if (!one("[data-state=asking]", results)) setText(one("[data-told]"), incoming.dataset.announcement);
 }
 
-// The only study of archives that have all answered: the next Enter opens it.
+// The only study, once no archive is being asked: the next Enter opens it. One that is
+// down must not take this way from everybody; its chip says what may be missing.
 function focusOnly() {
   const rows = studies();
-  const isCertain = rows.length === 1 && all("[data-chip]", results).every((chip) => chip.dataset.state === "answered");
-  if (isCertain && document.activeElement === one("#results-title")) one("[data-open]", rows[0])?.focus();
+  const isOnly = rows.length === 1 && !one("[data-chip][data-state=asking]", results);
+  if (isOnly && document.activeElement === one("#results-title")) one("[data-open]", rows[0])?.focus();
 }
 
 // Series of a study
