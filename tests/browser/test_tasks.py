@@ -1,17 +1,21 @@
 """What users come for, from beginning to end, on a hospital with several archives.
 
 Two are Orthanc, one by DIMSE and one by DICOMweb, which hold different studies and one in
-common; beside them, one is down and one is slow. The viewer is ``tests.weasis_client``,
+common; beside them, one is down and one takes its time for each answer. The viewer is ``tests.weasis_client``,
 which gets the address that the page handed to the browser, and nothing else.
 """
 
 from __future__ import annotations
 
+import csv
+import os
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -19,7 +23,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext, override
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.browser.conftest import watch
+from tests.browser.conftest import logged_in, watch
 from tests.dicom_files import DicomFiles, StoredStudy, write_patients
 from tests.dicom_plan import PlannedPatient, PlannedSeries, PlannedStudy
 from tests.environment import free_port
@@ -40,12 +44,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "French": {"locale": "fr-FR"},
     "dark": {"color_scheme": "dark"},
 }
-LOGIN = """
-from django.test import Client
-client = Client()
-client.force_login(User.objects.get(username=username))
-result = {key: one.value for key, one in client.cookies.items()}
-"""
 
 
 def planned() -> list[PlannedPatient]:
@@ -116,8 +114,8 @@ def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
             started = start_orthanc(tmp_path_factory.mktemp(name), files)
             orthancs[name] = stack.enter_context(started)
             orthancs[name].upload(files.paths(map(files.study, keys)))
-        foot = files.paths([files.study("foot")])
-        slow = stack.enter_context(Slow(foot, pause=1.0))
+        image = files.path(files.study("head").instances[0])
+        slow = stack.enter_context(Slow([image], pause=0.5))
         yield Hospital(files=files, slow=slow, **orthancs)
 
 
@@ -214,14 +212,10 @@ def enter(browser: Browser, hub: Stack) -> Iterator[Enter]:
 
     def make(way: str = "mouse", username: str = "alice", **more: Any) -> Visit:
         context = browser.new_context(base_url=hub.url, **(WAYS[way] | more))
-        cookies = hub.console.run(LOGIN, username=username)
-        context.add_cookies(
-            [{"name": key, "value": cookies[key], "url": hub.url} for key in cookies]
-        )
         visit = Visit(context.new_page(), way)
         visit.page.set_default_timeout(15_000)
         watch(visit.page, hub.url, visit.complaints, visit.viewer)
-        visit.page.goto("/")
+        logged_in(visit.page, hub, username)
         visits.append(visit)
         return visit
 
@@ -259,7 +253,7 @@ def test_study_is_found_and_opened(enter: Enter, hospital: Hospital, way: str):
         day = date_format(TODAY - timedelta(days=3), "DATE_FORMAT")
     expect(head).to_contain_text(day)
     expect(head).to_contain_text(say("also in"))
-    for slug, words in (("north", "North 1"), ("south", "South 2"), ("slow", "Slow 0")):
+    for slug, words in (("north", "North 1"), ("south", "South 2"), ("slow", "Slow 1")):
         expect(page.locator(f"#archive-{slug} .chip")).to_contain_text(words)
     expect(page.locator("#archive-down .chip")).to_contain_text(say("not answering"))
 
@@ -285,12 +279,28 @@ def test_study_is_found_and_opened(enter: Enter, hospital: Hospital, way: str):
     assert visit.overflow() <= 0
 
 
+def test_radiologist_opens_a_pasted_number_by_two_keys(
+    enter: Enter, hospital: Hospital
+):
+    visit = enter("keyboard")
+    page = visit.page
+    page.keyboard.insert_text("\u201cT1001\u201d\n")
+    page.keyboard.press("Enter")
+    expect(visit.studies).to_have_count(1)
+    expect(visit.studies.locator("[data-open]")).to_be_focused()
+    with page.expect_event("request", lambda one: one.url.startswith("weasis:")):
+        page.keyboard.press("Enter")
+
+    opened(visit.viewer[0], hospital.files.study("head"))
+    expect(visit.studies.locator(".launch-state")).to_contain_text("Opened")
+    expect(visit.studies.locator(".launched")).to_be_focused()
+
+
 def test_radiologist_opens_a_study_with_its_priors(enter: Enter, hospital: Hospital):
     files, visit = hospital.files, enter("keyboard")
     page = visit.page
     visit.search("T1001")
-    expect(visit.studies).to_have_count(1)
-    page.keyboard.press("j")
+    expect(visit.studies.locator("[data-open]")).to_be_focused()
     with page.expect_event("request", lambda one: one.url.startswith("weasis:")):
         page.keyboard.press("p")
 
@@ -316,3 +326,235 @@ def test_referring_physician_finds_the_last_month_on_a_phone(
     assert visit.overflow() <= 0
 
     opened(visit.open(visit.studies), hospital.files.study("knee"))
+
+
+@dataclass
+class Typing:
+    """Counts the fields somebody fills in."""
+
+    page: Page
+    fields: int = 0
+
+    def field(self, label: str) -> Locator:
+        self.fields += 1
+        return self.page.get_by_label(re.compile(rf"^{label}\*?$"))
+
+    def fill(self, label: str, text: str) -> None:
+        self.field(label).fill(text)
+
+    def choose(self, label: str, choice: str) -> None:
+        self.field(label).select_option(label=choice)
+
+
+@pytest.fixture
+def administrator(enter: Enter, hub: Stack) -> Iterator[Visit]:
+    """In the administration, which is left as it was."""
+    visit = enter(username="admin", permissions=["clipboard-read", "clipboard-write"])
+    visit.page.locator("[data-menu]", has_text="admin").locator("summary").click()
+    visit.page.get_by_role("link", name="Administration").click()
+    yield visit
+    hub.console.run(
+        "Archive.objects.filter(slug='radiology').delete()\n"
+        "LaunchTemplate.objects.filter(is_default=False).delete()\n"
+        "ApiClient.objects.all().delete()"
+    )
+
+
+def test_administrator_registers_an_archive_and_launches(
+    administrator: Visit, hospital: Hospital
+):
+    page, typing = administrator.page, Typing(administrator.page)
+    page.get_by_role("link", name="All archives").click()
+    add(page)
+    orthanc = page.locator(".vh-products li").filter(has_text="Orthanc")
+    orthanc.get_by_role("link", name="DIMSE").click()
+    typing.fill("Name", "Radiology")
+    typing.fill("Host", "127.0.0.1")
+    typing.fill("Port", str(hospital.north.dicom_port))
+    expect(page.locator("#id_slug")).to_have_value("radiology")
+    page.get_by_role("button", name="Save and continue editing").click()
+    page.get_by_role("button", name="Verify connection", exact=True).click()
+    steps = page.locator(".vh-checklist li")
+    expect(steps.filter(has_text="Query")).to_contain_text("found studies")
+    expect(page.get_by_role("img", name="Works").first).to_be_visible()
+    expect(page.get_by_role("img", name="Failed")).to_have_count(0)
+
+    page.goto("/admin/")
+    page.get_by_role("link", name="Launch templates").first.click()
+    add(page)
+    typing.fill("Name", "Reading room")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_role("link", name="Preview a launch", exact=True).click()
+    typing.fill("Launch URL or identifier", "accessionNumber=T1001")
+    typing.choose("Archive", "Radiology")
+    typing.choose("Template", "Reading room")
+    page.get_by_role("button", name="Preview", exact=True).click()
+    expect(page.locator("#content-main")).to_contain_text("Reading room")
+    expect(page.locator(".vh-manifest")).to_contain_text("Brain 1.0")
+
+    page.get_by_role("link", name="URL builder").first.click()
+    typing.choose("Identifier", "Accession number")
+    typing.fill("Value", "T1001")
+    typing.choose("Template", "Reading room")
+    page.get_by_role("button", name="Make links").click()
+    opened(follow(page, "Test Link"), hospital.files.study("head"), silent="Down")
+    assert typing.fields <= 12
+
+
+def add(page: Page) -> None:
+    """From a list to the page that makes one more."""
+    page.locator("a[href$='/add/']:visible").first.click()
+
+
+def follow(page: Page, link: str) -> str:
+    """What the browser is handed by a link that opens in a tab of its own."""
+    with page.context.expect_event(
+        "request", lambda request: request.url.startswith("weasis:")
+    ) as request:
+        page.get_by_role("link", name=link, exact=True).click()
+    return request.value.url
+
+
+def copied(page: Page, button: str) -> str:
+    page.get_by_role("button", name=button, exact=True).click()
+    expect(page.get_by_role("button", name="Copied").first).to_be_visible()
+    return str(page.evaluate("navigator.clipboard.readText()"))
+
+
+def test_integrator_copies_a_link_and_calls_that_work(
+    administrator: Visit, hub: Stack, hospital: Hospital
+):
+    page, typing = administrator.page, Typing(administrator.page)
+    head = hospital.files.study("head")
+    page.get_by_role("link", name="API clients").first.click()
+    add(page)
+    typing.fill("Name", "RIS")
+    page.get_by_label("Launch studies", exact=False).check()
+    page.get_by_role("button", name="Save", exact=True).click()
+    key = copied(page, "Copy")
+    page.get_by_role("link", name="Make links and calls").click()
+    typing.choose("Identifier", "Accession number")
+    typing.fill("Value", "T1001")
+    page.get_by_role("button", name="Make links").click()
+
+    link = copied(page, "Copy IHE Invoke Image Display")
+    answer = hub.get(link.removeprefix(hub.url))
+    opened(answer.location, head, silent="Down")
+    for title, find in (
+        ("curl", r"(?mi)^location: (weasis:\S+)"),
+        ("REST API", r'"weasis_uri": ?"([^"]+)"'),
+    ):
+        command = copied(page, f"Copy {title}")
+        done = subprocess.run(
+            ["sh", "-c", command],
+            env={**os.environ, "VIEWERHUB_KEY": key},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        address = re.search(find, done.stdout)
+        assert address, done.stdout + done.stderr
+        opened(address[1], head, silent="Down")
+
+    page.goto("/api/v1/docs")
+    expect(page.get_by_text("Start a launch")).to_be_visible()
+    described = hub.get("/api/v1/openapi.json").json()
+    assert "/api/v1/launches" in described["paths"]
+
+
+@pytest.fixture
+def knee_opened(enter: Enter, hospital: Hospital) -> StoredStudy:
+    """A study that alice has found by its number and opened."""
+    knee = hospital.files.study("knee")
+    visit = enter()
+    visit.search(knee.accession_number)
+    expect(visit.studies).to_have_count(1)
+    opened(visit.open(visit.studies), knee)
+    expect(visit.studies.locator(".launch-state")).to_contain_text("Opened")
+    return knee
+
+
+def test_security_officer_sees_who_opened_what(
+    enter: Enter, hub: Stack, knee_opened: StoredStudy
+):
+    """With no other rights than to look at launches and to audit them."""
+    hub.create_user("olga", "not used")
+    hub.console.run(
+        "from django.contrib.auth.models import Permission\n"
+        "rights = ['view_launch', 'audit_launch']\n"
+        "olga = User.objects.get(username='olga')\n"
+        "olga.user_permissions.set(Permission.objects.filter(codename__in=rights))\n"
+        "User.objects.filter(pk=olga.pk).update(is_staff=True)"
+    )
+    page = enter(username="olga").page
+    page.goto("/admin/")
+    page.get_by_role("link", name="Launches", exact=True).first.click()
+    page.get_by_label("Who opened it?").fill(knee_opened.patient_id)
+    page.get_by_role("button", name="Find launches").click()
+    rows = page.locator("#result_list tbody tr")
+    expect(rows.first).to_contain_text("alice")
+    found = rows.count()
+    assert knee_opened.patient_id not in page.url
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export this list as CSV").click()
+    table = download.value.path().read_text(encoding="utf-8-sig")
+    exported = list(csv.DictReader(StringIO(table)))
+    assert len(exported) == found
+    for row in exported:
+        assert row["user"] == "alice"
+        assert row["patients"] == knee_opened.patient_id
+        assert row["studies"] == knee_opened.study_instance_uid
+        assert row["accession_numbers"] == knee_opened.accession_number
+
+    assert "moreau" not in table.lower()
+    for mark in (
+        "moreau",
+        knee_opened.accession_number,
+        knee_opened.study_instance_uid,
+    ):
+        assert mark.lower() not in hub.logs().lower()
+
+
+def test_operator_sees_what_is_down_slow_or_waiting(
+    enter: Enter, hub: Stack, knee_opened: StoredStudy
+):
+    hub.console.run(
+        "build = Build.objects.latest('created')\n"
+        "build.started = build.finished - timedelta(seconds=12)\n"
+        "build.save()"
+    )
+    page = enter(username="admin").page
+    page.goto("/admin/")
+    archives = page.get_by_role("region", name="Archives")
+    down = archives.get_by_role("row").filter(has_text="Down")
+    expect(down).to_contain_text("refused the connection")
+    north = archives.get_by_role("row").filter(has_text="North")
+    expect(north).to_contain_text(re.compile(r"\d+ ms"))
+    today = page.get_by_role("region", name="Launches today")
+    expect(today).to_contain_text("12 seconds")
+    queue = page.get_by_role("region", name="Queue")
+    expect(queue).to_contain_text("0 tasks are waiting")
+    expect(queue).to_contain_text("scheduler is not running")
+
+    down.get_by_role("link", name="Down").click()
+    expect(
+        page.get_by_role("button", name="Verify connection", exact=True)
+    ).to_be_visible()
+    assert hub.get("/readyz").status == 200
+    assert hub.get("/metrics").status == 200
+
+
+def test_identifiers_are_copied(enter: Enter, hospital: Hospital):
+    head = hospital.files.study("head")
+    visit = enter(permissions=["clipboard-read", "clipboard-write"])
+    visit.search(head.accession_number)
+    visit.expand(visit.studies)
+    for name, value in (
+        ("Copy the patient ID", head.patient_id),
+        ("Copy the accession number", head.accession_number),
+        ("Copy the UID", head.study_instance_uid),
+    ):
+        visit.page.get_by_role("button", name=name).first.click()
+        expect(visit.page.locator("#notice")).to_contain_text("copied")
+        copied = visit.page.evaluate("navigator.clipboard.readText()")
+        assert copied == value
