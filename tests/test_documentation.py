@@ -245,3 +245,15 @@ def test_every_row_of_the_conformance_to_iid_is_tested() -> None:
         path, _, name = place.rpartition("::")
         file = ROOT / "tests" / "launcher" / (path or "test_iid_urls.py")
         assert f"def {name}(" in file.read_text(), place
+
+
+def test_every_feature_of_the_study_list_is_tested_or_says_why_not() -> None:
+    text = (ROOT / "docs" / "development.md").read_text()
+    table = text.partition("| Feature | Tests |\n|---|---|\n")[2].partition("\n\n")[0]
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", table, re.M))
+    assert len(rows) == len(table.splitlines()) > 30
+    for feature, shown in rows.items():
+        places = re.findall(r"`([^`]+\.py)::(\w+)`", shown)
+        assert places or shown.startswith("Not done: "), feature
+        for path, name in places:
+            assert f"def {name}(" in (ROOT / "tests" / path).read_text(), name
