@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Page, Request, expect
 from redis import Redis
 
 from archives.embedded import EmbeddedArchive
-from tests.browser.conftest import PASSWORD, log_in
+from tests.browser.conftest import PASSWORD, logged_in
 from tests.dicom_files import write_patients
 from tests.dicom_plan import PlannedPatient, PlannedSeries, PlannedStudy
 from tests.dicomweb_server import Behaviour, DicomWebServer, content, serving
@@ -200,7 +200,7 @@ class Crawl:
         context.on("console", lambda message: self.seen.told(message.text))
         page = context.new_page()
         page.set_default_timeout(15_000)
-        return log_in(page, self.hub.url, username) if username else page
+        return logged_in(page, self.hub, username) if username else page
 
     def look(self, page: Page) -> None:
         """Keep what the page shows, and whom it would ask for more."""
@@ -270,6 +270,7 @@ def searching(crawl: Crawl, page: Page) -> None:
     expect(page.locator("[data-study]")).to_have_count(1)
     crawl.follow(page)
     page.reload()
+    saving(crawl, page)
     for fields in (
         {"patient_name": "Zqxwv", "study_date_from": "no"},
         {"quick": "z*q"},
@@ -277,6 +278,20 @@ def searching(crawl: Crawl, page: Page) -> None:
         page.goto("/")
         posted = {"csrfmiddlewaretoken": token(page), **fields}
         page.request.post("/search/", form=posted)
+
+
+def saving(crawl: Crawl, page: Page) -> None:
+    """The search that is shown, under a name that says whom it is about."""
+    page.get_by_text("Save this search").click()
+    page.get_by_label("Name", exact=True).fill("Zqxwvfamily since 1917")
+    page.get_by_role("button", name="Save search").click()
+    expect(page.get_by_text("The search is saved.")).to_be_visible()
+    for path in ("/", "/searches/"):
+        page.goto(path)
+        crawl.follow(page)
+    page.get_by_role("button", name="Zqxwvfamily since").first.click()
+    page.wait_for_url(re.compile("/search/r/"))
+    expect(page.locator("[data-study]")).to_have_count(1)
 
 
 def press_open(page: Page, selector: str) -> None:
@@ -298,7 +313,8 @@ def opening(crawl: Crawl, page: Page) -> None:
     press_open(page, ".series .open")
     expect(page.locator(".series .launch-state")).to_be_visible()
     crawl.follow(page)
-    page.locator(".series-foot form button").first.click()
+    press_open(page, "[data-priors]")
+    page.locator(".series-foot form button").first.dispatch_event("click")
     expect(page.locator("[data-study]")).to_have_count(3)
     for number in range(3):
         page.locator("[data-pick]").nth(number).dispatch_event("click")
@@ -311,7 +327,7 @@ def opening(crawl: Crawl, page: Page) -> None:
     page.wait_for_url(re.compile("/launch/"))
     expect(page.locator(".launch-progress")).to_contain_text("Weasis took over")
     crawl.look(page)
-    press_open(page, ".launch-progress form button")
+    press_open(page, ".button-row form button")
     expect(page.locator("#launch-again .launch-state")).to_be_visible()
     for path in ("/", "/launches/"):
         page.goto(path)
@@ -389,13 +405,19 @@ def administering(crawl: Crawl) -> None:
     crawl.look(page)
     for path in (
         *("/admin/", "/admin/launcher/launch/", "/admin/archives/archive/"),
-        "/admin/launcher/launchtemplate/",
+        *("/admin/launcher/launchtemplate/", "/admin/launcher/savedsearch/"),
+        "/admin/system/",
     ):
         page.goto(path)
         crawl.follow(page)
     page.goto("/admin/launcher/launch/")
     page.locator("#result_list a[href*='/change/']").first.click()
     crawl.look(page)
+    page.goto("/admin/launcher/launch/")
+    page.get_by_label("Who opened it?").fill("ZQXWV-4711")
+    page.get_by_role("button", name="Find launches").click()
+    expect(page.locator("#result_list tbody tr").first).to_be_visible()
+    crawl.follow(page)
     page.goto("/admin/launcher/launchtemplate/preview-launch/")
     page.get_by_label("Launch URL or identifier").fill("accessionNumber=ZQXWVACC1")
     page.get_by_role("button", name="Preview", exact=True).click()
