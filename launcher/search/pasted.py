@@ -27,6 +27,8 @@ _QUOTES: Final = {
 }
 _APOSTROPHES: Final = "\u2019\u02bc"
 _HYPHENS: Final = "\u2010\u2011\u2012\u2013\u2014\u2212"
+# Nothing that is searched for is so long; a longer text is for its field to refuse.
+_MAXIMUM: Final = 1000
 _BREAKS: Final = "\t\n\v\f\r\x85"
 # Full-width forms of ASCII are this far from it.
 _WIDE: Final = range(0xFF01, 0xFF5F)
@@ -38,7 +40,10 @@ def clean(text: str) -> str:
 
     Blanks of any kind become spaces, digits of any script ASCII ones; quotation marks
     around it go, and commas at its end. Control characters stay: they are no accident.
+    Very long texts stay as they are.
     """
+    if len(text) > _MAXIMUM:
+        return text
     text = "".join(map(_plain, text.replace("\r\n", "\n"))).strip()
     while True:
         shorter = _unquoted(text.rstrip(",;").rstrip())

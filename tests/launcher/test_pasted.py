@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from archives.models import Archive
 from launcher.search.criteria import SearchCriteria
+from launcher.search.forms import StudySearchForm
 from launcher.search.pasted import clean
 
 UNSEEN = "\u200b\u200d\u200e\u200f\u202a\u202e\u2066\u2069\ufeff\u00ad"
@@ -37,6 +39,13 @@ QUOTES = [('"', '"'), ("'", "'"), ("“", "”"), ("„", "“"), ("«", "»"), 
 )
 def test_pasted_text_becomes_what_is_meant(pasted, meant):
     assert clean(pasted) == meant
+
+
+@pytest.mark.parametrize("text", ['"' * 2_000_000, '",' * 1_000_000])
+def test_very_long_text_is_left_to_its_field(text):
+    assert clean(text) == text
+    form = StudySearchForm({"quick": text}, archives=Archive.objects.none())
+    assert form.has_error("quick", "max_length")
 
 
 @given(st.text(max_size=80))
