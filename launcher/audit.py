@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import secrets
 from collections.abc import AsyncIterator, Iterable, Sequence
 from io import StringIO
@@ -26,6 +27,8 @@ from launcher.threads import in_thread
 MAXIMUM_LENGTH: Final = 64  # of a UID, and of all other identifiers
 _KEPT: Final = 3600
 _ROWS: Final = 500
+# Where a cell may begin, before what makes it a formula; full-width signs do, too.
+_FORMULA: Final = re.compile(r"((?:^|[;\t\r\n])[^\S\t\r\n]*)(?=[=+\-@\t\r＝＋－＠])")
 
 
 # Finding
@@ -165,6 +168,9 @@ def _answer(outcome: ArchiveOutcome) -> str:
 
 
 def _harmless(value: Any) -> str:
-    """Text that no spreadsheet takes for a formula."""
-    text = str(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    """Text that no spreadsheet takes for a formula.
+
+    Nor what follows a character that may end a cell: where the comma is for decimals,
+    cells end with semicolons.
+    """
+    return _FORMULA.sub(r"\1'", str(value))

@@ -195,6 +195,18 @@ def test_export_holds_no_formulas(auditor, sign):
     assert row["accession_numbers"] == f"'{formula}"
 
 
+@pytest.mark.parametrize("before", ["", " ", "1;", "1; ", "\t", "\n", "1\r"])
+def test_no_cell_of_an_export_is_a_formula_wherever_cells_end(auditor, before):
+    """Where the comma is for decimals, programs take semicolons for the ends of cells."""
+    selection = Selection(accession_numbers=(f"{before}=cmd|' /C calc'!A0;", "2"))
+    make_launch([make_dimse_archive()], selection=selection)
+
+    [row] = exported(auditor)
+
+    cells = re.split(r"[;\t\r\n]", row["accession_numbers"])
+    assert not [cell for cell in cells if cell.strip().startswith("=")]
+
+
 def test_export_is_logged_itself(auditor):
     make_launch([make_dimse_archive()])
 
