@@ -74,10 +74,13 @@ def others_of(
     study: Study, found: Iterable[Study], wanted: set[str] | None
 ) -> Iterator[Study]:
     """Those of its patient, with one of the wanted modalities, or with any."""
-    for one in found:
+    same = [one for one in found if _is_same_patient(study.patient, one.patient)]
+    birth_dates = {one.patient.patient_birth_date.strip() for one in same}
+    if len(birth_dates - {""}) > 1:
+        return  # several people have this ID, and the study does not say whose it is
+    for one in same:
         is_wanted = wanted is None or wanted.intersection(one.modalities_in_study)
-        is_other = one.study_instance_uid != study.study_instance_uid
-        if is_wanted and is_other and _is_same_patient(study.patient, one.patient):
+        if is_wanted and one.study_instance_uid != study.study_instance_uid:
             yield one
 
 

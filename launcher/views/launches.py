@@ -198,10 +198,12 @@ def _with_priors(
         return _problem(request, message, status=400)
     usable = list(Archive.objects.usable_by(user))
     holders = [archive for archive in usable if archive.slug in one.archives]
+    # Under this ID, those who know the patient by another one know somebody else.
+    asked = [each for each in holders if each.slug not in one.other_patients]
     release_connection()
     priors = async_to_sync(priors_of)(
         one.study,
-        usable if patient.issuer_of_patient_id.strip() else holders,
+        usable if patient.issuer_of_patient_id.strip() else asked,
         user,
         same_modality=request.POST["priors"] == "modality",
     )

@@ -204,6 +204,36 @@ def test_priors_have_the_same_patient_id_and_issuer(client, dicom_files, text, s
     assert set(Build.objects.get().get_selection().study_instance_uids) == uids
 
 
+def test_archive_that_knows_the_patient_by_another_id_gives_no_priors(
+    client, dicom_files, tmp_path
+):
+    """There, the ID is of somebody else."""
+
+    def written(key, archive, **values):
+        path = tmp_path / f"{archive}-{key}.dcm"
+        dataset = dicom_files.read(dicom_files.study(key).instances[0])
+        for keyword, value in (values | {"IssuerOfPatientID": ""}).items():
+            setattr(dataset, keyword, value)
+        dataset.save_as(path)
+        return path
+
+    own = [written("ct", "a", PatientID="MRN7")]
+    others = [
+        written("ct", "b", PatientID="B-99"),
+        written("cr", "b", PatientID="MRN7", PatientName="Else^Somebody"),
+    ]
+    with EmbeddedArchive(own) as first, EmbeddedArchive(others) as second:
+        make_dimse_archive(first)
+        make_dimse_archive(second, slug="other", name="Other", position=1)
+        results = client.post(reverse("launcher:search_create"), {"quick": "A1001"})
+        uid = dicom_files.study("ct").study_instance_uid
+        page = client.get(f"{results['Location']}?wait")
+        form = next(one for one in forms(page) if uid in {v for _, v in one[0]})
+        with_priors(client, form)
+
+    assert Build.objects.get().get_selection().study_instance_uids == (uid,)
+
+
 def test_patient_with_the_same_id_born_on_another_day_is_somebody_else():
     def study(uid, birth_date):
         patient = Patient(patient_id="1", patient_birth_date=birth_date)
@@ -214,6 +244,18 @@ def test_patient_with_the_same_id_born_on_another_day_is_somebody_else():
     others = priors.others_of(found[0], found, None)
 
     assert [one.study_instance_uid for one in others] == ["1.3"]
+    # Without a birth date, it may be of either.
+    assert not list(priors.others_of(found[2], found, None))
+
+
+@pytest.mark.parametrize("patient_id", ["*", "A*", "?1", "A?", "[A]1", "A1\\B1"])
+def test_wildcards_in_a_patient_id_match_nobody_else(patient_id):
+    def study(uid, patient_id):
+        return Study(study_instance_uid=uid, patient=Patient(patient_id=patient_id))
+
+    found = [study("1.1", patient_id), study("1.2", "A1"), study("1.3", "B1")]
+
+    assert not list(priors.others_of(found[0], found, None))
 
 
 def test_archive_that_tells_no_priors_is_part_of_the_launch(client, dicom_files):
