@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Final
 
 PIECE: Final = 1 << 20
+# What a file takes besides its bytes: many small ones fill a disk, too.
+FILE: Final = 4096
 # A series counts as requested for so long after the last ``request``.
 _REQUEST_SECONDS: Final = 30.0
 _PARTS_AT_ONCE: Final = 1024  # IOV_MAX of Linux
@@ -44,10 +46,11 @@ class ImageCache:
             is_old = now - status.st_mtime > self.maximum_age
             if path.suffix == ".part":
                 self._remove_leftover(path)
-                total += status.st_size
+                total += status.st_size + FILE
             elif path.suffix == ".dcm" and not is_old:
-                images.append((status.st_mtime, status.st_size, path))
-                total += status.st_size
+                size = status.st_size + FILE
+                images.append((status.st_mtime, size, path))
+                total += size
             elif path.suffix == ".lock" and is_old:
                 _remove_unlocked(path)
             elif is_old:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
 from archives.clients.image_cache import (
+    FILE,
     PIECE,
     ArrivingImage,
     CachedSeries,
@@ -117,6 +118,7 @@ class Spool:
         for piece in pieces:
             if self._image is None:
                 self._image = self._series.create(piece.sop_instance_uid)
+                self._unpurged_bytes += FILE
             self._image.write(*piece.parts)
             self.has_written = True
             if piece.is_last:

@@ -192,6 +192,25 @@ def test_full_disk_keeps_no_image_away(cache, monkeypatch):
     assert run(main()) == FILES
 
 
+def test_many_small_images_fill_no_disk(tmp_path):
+    cache = ImageCache(directory=tmp_path / "images", maximum_bytes=1 << 20)
+    parts = b"".join(
+        b"--the-boundary\r\n\r\n" + dicom_file(f"1.2.{number}")[:400] + b"\r\n"
+        for number in range(2000)
+    )
+
+    async def main():
+        async with archive(cache) as (one, server):
+            server.answer_with(
+                f"/dicom-web/{SERIES}",
+                raw(head(Content_Type=TYPE), parts, then="close"),
+            )
+            await all_images(one)
+
+    run(main())
+    assert 0 < len(list(cache.directory.glob("*.dcm"))) < 300
+
+
 def test_without_a_cache_images_come_one_by_one(cache):
     async def main():
         async with archive(cache) as (one, server):

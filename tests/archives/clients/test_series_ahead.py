@@ -14,7 +14,7 @@ from pynetdicom import evt
 
 from archives.clients.base import DimseEndpoint, UserIdentity
 from archives.clients.dimse import DimseClient
-from archives.clients.image_cache import ImageCache
+from archives.clients.image_cache import FILE, ImageCache
 from archives.embedded.index import Index
 from tests.archives.clients.test_dimse_retrieval import (
     Recording,
@@ -279,7 +279,7 @@ def add(cache: ImageCache, series: str, name: str, content: bytes) -> None:
 
 
 def test_purge_keeps_the_newest_images_below_the_maximum(tmp_path):
-    cache = ImageCache(directory=tmp_path, maximum_bytes=2500)
+    cache = ImageCache(directory=tmp_path, maximum_bytes=2500 + 2 * FILE)
     for number in range(4):
         add(cache, "1.2", f"1.2.{number}", bytes(1000))
 
