@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 MAXIMUM_HEAD: Final = 64 * 1024
+# More than any file has. The head is read again whenever some bytes more have come.
+MAXIMUM_ELEMENTS: Final = 100
 _PREAMBLE: Final = 128
 _PREFIX: Final = b"DICM"
 _GROUP: Final = 0x0002
@@ -37,6 +39,7 @@ def read_head(data: bytes) -> FileHead | None:
     if data[_PREAMBLE:start] != _PREFIX:
         raise NotDicomError("There is no prefix.")
     values: dict[int, str] = {}
+    count = 0
     while len(data) >= start + 2:
         if int.from_bytes(data[start : start + 2], "little") != _GROUP:
             return FileHead(
@@ -46,6 +49,9 @@ def read_head(data: bytes) -> FileHead | None:
             )
         if len(data) < start + 12:
             break
+        count += 1
+        if count > MAXIMUM_ELEMENTS:
+            raise NotDicomError("The head has too many elements.")
         _, element, vr, length = _TAG_VR_LENGTH.unpack_from(data, start)
         start += 8
         if vr in _LONG_VRS:
@@ -53,6 +59,8 @@ def read_head(data: bytes) -> FileHead | None:
             start += 4
         if start + length > MAXIMUM_HEAD:
             raise NotDicomError("The head is too long.")
+        if len(data) < start + length:
+            break
         values[element] = data[start : start + length].decode("latin-1").strip("\0 ")
         start += length
     return None

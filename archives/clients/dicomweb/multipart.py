@@ -93,7 +93,8 @@ class PartReader:
     def _delimited_content(self) -> bytes:
         end = self._buffer.find(self._delimiter)
         while end >= 0:
-            after = self._buffer[end + len(self._delimiter) :][:2]
+            place = end + len(self._delimiter)
+            after = self._buffer[place : place + 2]
             self.is_complete = bool(_DELIMITER_END.match(after))
             if self.is_complete or after in _DELIMITER_UNDECIDED:
                 break
