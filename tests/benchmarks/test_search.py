@@ -108,7 +108,7 @@ class Sent:
 
 
 class Browser:
-    """Asks as browsers do: over a few connections that stay open, compressed."""
+    """Asks as browsers do: over two connections, and for compressed answers."""
 
     def __init__(self, hub: Stack) -> None:
         self._address = hub.url.removeprefix("http://")
@@ -145,6 +145,10 @@ class Browser:
 
     def search(self, fields: dict[str, str]) -> tuple[str, Sent]:
         """The address of the page of a new search, and the page."""
+        for (
+            connection
+        ) in self._connections:  # the server ends those it has not heard of
+            connection.close()
         posted = self._ask(self._connections[0], "POST", "/search/", urlencode(fields))
         return posted.location, self.get(posted.location)
 
