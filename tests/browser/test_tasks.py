@@ -455,6 +455,8 @@ def test_integrator_copies_a_link_and_calls_that_work(
         address = re.search(find, done.stdout)
         assert address, done.stdout + done.stderr
         opened(address[1], head, silent="Down")
+        caller = "result = str(Launch.objects.latest('created').api_client)"
+        assert hub.console.run(caller) == "RIS"  # not the trusted network
 
     page.goto("/api/v1/docs")
     expect(page.get_by_text("Start a launch")).to_be_visible()
