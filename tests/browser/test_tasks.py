@@ -41,6 +41,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "keyboard": {},
     "no script": {"java_script_enabled": False},
     "phone": {"viewport": PHONE},
+    "German phone": {"viewport": PHONE, "has_touch": True, "locale": "de-DE"},
     "French": {"locale": "fr-FR"},
     "dark": {"color_scheme": "dark"},
 }
@@ -147,7 +148,7 @@ class Visit:
 
     @property
     def language(self) -> str:
-        return "fr" if self.way == "French" else "en"
+        return str(WAYS[self.way].get("locale", "en"))[:2]
 
     def say(self, text: str) -> str:
         """How the page says it in the visitor's language."""
