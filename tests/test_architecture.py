@@ -251,3 +251,23 @@ def test_templates_load_nothing_from_elsewhere() -> None:
             r"<(?:script|link|img|iframe)\b[^>]*" + external.pattern, path.read_text()
         )
     ]
+
+
+def test_styles_know_no_left_and_right() -> None:
+    """They are logical (``inline-start``): pages may be read from right to left."""
+    physical = re.compile(
+        r"(?<![-\w])(?:(?:margin|padding|border)-(?:left|right)\b|(?:left|right)\s*:"
+        r"|(?:float|clear|text-align)\s*:\s*(?:left|right)"
+        r"|border-(?:top|bottom)-(?:left|right)-radius)"
+    )
+    four = re.compile(r"(?<![-\w])(?:margin|padding|inset)\s*:([^;}]*)")
+    found = []
+    for path in committed("viewerhub/static/*.css"):
+        text = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.S)
+        found += [match[0] for match in physical.finditer(text)]
+        for match in four.finditer(text):
+            sides = match[1].removesuffix("!important").split()
+            if len(sides) == 4 and sides[1] != sides[3] and "(" not in match[1]:
+                found.append(match[0])
+
+    assert not found
