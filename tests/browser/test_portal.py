@@ -403,6 +403,7 @@ def test_session_that_expires_while_searching_loses_nothing(alice: Page, hub: St
     alice.get_by_label("Name, patient ID").fill("lindqvist")
     alice.keyboard.press("Enter")
     expect(alice.get_by_role("heading", name="Sign in to ViewerHub")).to_be_visible()
+    expect(alice.get_by_text("Your search is kept")).to_be_visible()
     assert "lindqvist" not in alice.url
 
     alice.get_by_label("Username").fill("alice")
