@@ -165,14 +165,19 @@ def _opened(build: Build, answers: tuple[Answer, ...]) -> list[OpenedStudy]:
         OpenedStudy(
             build=build,
             archive_id=answer.archive_id,
-            study_instance_uid=study.study_instance_uid[:64],
-            accession_number=study.accession_number[:64],
-            patient_id=study.patient.patient_id[:64],
-            issuer_of_patient_id=study.patient.issuer_of_patient_id[:64],
+            study_instance_uid=_kept(study.study_instance_uid),
+            accession_number=_kept(study.accession_number),
+            patient_id=_kept(study.patient.patient_id),
+            issuer_of_patient_id=_kept(study.patient.issuer_of_patient_id),
         )
         for answer in answers
         for study in answer.studies
     ]
+
+
+def _kept(identifier: str) -> str:
+    """As databases take it whatever an archive sent: PostgreSQL knows no NUL."""
+    return identifier.replace("\0", "")[:64]
 
 
 def _outcome(build: Build, answer: Answer) -> ArchiveOutcome:

@@ -344,11 +344,12 @@ class LaunchAdmin(BaseAdmin):
             raise PermissionDenied
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        identifier = request.POST.get("identifier", "").strip()[: audit.MAXIMUM_LENGTH]
+        identifier = request.POST.get("identifier", "").replace("\0", "").strip()
         url = reverse("admin:launcher_launch_changelist")
         if not identifier:
             return HttpResponseRedirect(url)
         logger.info("launches_searched_by_identifier", user_id=request.user.pk)
+        identifier = identifier[: audit.MAXIMUM_LENGTH]
         token = audit.keep(identifier, int(request.user.pk or 0))
         return HttpResponseRedirect(f"{url}?{IDENTIFIER}={token}")
 

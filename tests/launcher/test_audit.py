@@ -10,7 +10,9 @@ from django.contrib.auth.models import Permission, User
 from django.core.cache import cache
 from django.test import AsyncClient, Client
 
-from archives.entities import PatientIdentifier, Selection
+from archives.entities import Patient, PatientIdentifier, Selection, Study
+from launcher import tasks
+from launcher.answers import Answer
 from launcher.models import Launch, OpenedStudy
 from launcher.tasks import build_manifest
 from tests.factories import make_api_client, make_dimse_archive, make_launch
@@ -107,6 +109,26 @@ def test_studies_are_kept_by_identifiers_alone(embedded_archive):
     [study] = OpenedStudy.objects.filter(build=launch.build_id)
     assert (study.patient_id, study.study_instance_uid) == ("1CT1", CT_UID)
     assert "CompressedSamples" not in str(vars(study))
+
+
+def test_studies_are_kept_whatever_the_archive_calls_them(auditor):
+    """PostgreSQL takes no NUL, and no more characters than there is room for."""
+    launch = make_launch([make_dimse_archive()]).launch
+    hostile = "A\0" + "B" * 80
+    study = Study(
+        study_instance_uid="1.2.3\0",
+        accession_number=hostile,
+        patient=Patient(patient_id=hostile, issuer_of_patient_id=hostile),
+    )
+    archive = launch.build.archives.get()
+    answer = Answer(archive_id=archive.pk, state="ok", studies=(study,))
+
+    tasks._record(launch.build, (answer,))
+
+    [kept] = OpenedStudy.objects.all()
+    assert kept.study_instance_uid == "1.2.3"
+    assert kept.patient_id == kept.accession_number == "A" + "B" * 63
+    assert found(auditor, "A\0" + "B" * 63) == {launch}
 
 
 def test_identifier_is_looked_for_by_its_user_alone(auditor):
