@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import astuple
 from typing import Any, Self
 
 from django.conf import settings
@@ -11,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
 from archives import presets
@@ -32,6 +34,7 @@ from archives.clients.base import (
     TlsSettings,
     UserIdentity,
 )
+from archives.clients.credentials import Credentials
 from archives.clients.image_cache import ImageCache
 from archives.clients.outgoing import OutgoingRules
 from archives.errors import ArchiveRefusedError
@@ -588,11 +591,12 @@ class Archive(AuthenticationFields, HealthFields):
         if self.protocol == self.Protocol.DIMSE:
             return self._dimse_endpoint(deadlines)
         is_personal = self.authentication == Authentication.USER
+        credentials = self.credentials(user)
         return DicomWebEndpoint(
             name=self.name,
             url=self.url.rstrip("/"),
             wado_uri_url=self.wado_uri_url.rstrip("/"),
-            credentials=self.credentials(user),
+            credentials=credentials,
             tls=self._tls_settings(),
             deadlines=deadlines,
             maximum_connections=self.maximum_associations,
@@ -602,8 +606,14 @@ class Archive(AuthenticationFields, HealthFields):
             token_store=SHARED_TOKENS,
             # Each user may see other images there: nobody gets those of somebody else.
             image_cache=None if is_personal else image_cache(),
-            cache_owner=f"{self.pk} {self.url}",
+            cache_owner="" if is_personal else self._cache_owner(credentials),
         )
+
+    def _cache_owner(self, credentials: Credentials | None) -> str:
+        """Another one once the hub logs in otherwise, telling nothing of how it does."""
+        login = credentials and (type(credentials).__name__, astuple(credentials))
+        text = repr((self.pk, self.url, login, self.client_certificate))
+        return salted_hmac("archives.cache_owner", text, algorithm="sha256").hexdigest()
 
     def _dimse_endpoint(self, deadlines: Deadlines) -> DimseEndpoint:
         identity = UserIdentity(

@@ -592,3 +592,30 @@ def test_endpoints_carry_the_outgoing_rules_of_the_settings(settings, protocol):
     for endpoint in (archive.endpoint(), archive.image_endpoint()):
         assert endpoint.outgoing.permits("x.example", "10.1.1.1")
         assert not endpoint.outgoing.permits("x.example", "192.0.2.1")
+
+
+def test_images_of_another_login_are_not_those_of_the_cache():
+    """An archive may show each login other images."""
+
+    def owner(**values):
+        shown = {"pk": 1, "url": "https://pacs.example.org", **AUTHENTICATION}
+        return Archive(name="A", protocol="dicomweb", **(shown | values)).endpoint()
+
+    logins = [
+        owner(authentication=kind).cache_owner
+        for kind in ("none", "basic", "bearer", "oauth2", "google", "aws", "headers")
+    ]
+    assert len(set(logins)) == len(logins)
+    basic = {"authentication": "basic"}
+    known = owner(**basic).cache_owner
+    assert owner(**basic).cache_owner == known
+    for change in (
+        {"username": "other"},
+        {"password": "other"},
+        {"url": "https://other.example.org"},
+        {"pk": 2},
+        {"client_certificate": CERTIFICATE, "client_key": KEY},
+    ):
+        assert owner(**(basic | change)).cache_owner != known
+    for secret in ("u", "p", "t"):
+        assert secret not in known
