@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
@@ -18,6 +19,8 @@ from archives.clients.image_cache import (
 _MOST_WAITING: Final = 8 << 20
 _FEW_WAITING: Final = 2 << 20
 _PURGES_PER_CACHE: Final = 16
+# Pixels have a length of 32 bits (PS3.5 7.1).
+_LARGEST: Final = 4 << 30
 
 
 OnNews = Callable[[Collection[str]], None]
@@ -33,6 +36,8 @@ class _Piece(NamedTuple):
 
 class Spool:
     """Writes objects one after the other, in a thread, a MiB of each in memory at most.
+
+    One without an end counts as a failure of the disk.
 
     ``on_news`` and ``on_written`` are called after something was written. Once the disk
     has failed, nothing more is.
@@ -52,6 +57,7 @@ class Spool:
         self._waiting_bytes = 0
         self._unpurged_bytes = 0
         self._image: ArrivingImage | None = None
+        self._image_bytes = 0
         self._writing: asyncio.Task[None] | None = None
         self.has_failed = False
         self.has_written = False
@@ -118,7 +124,11 @@ class Spool:
         for piece in pieces:
             if self._image is None:
                 self._image = self._series.create(piece.sop_instance_uid)
+                self._image_bytes = 0
                 self._unpurged_bytes += FILE
+            self._image_bytes += piece.size
+            if self._image_bytes > max(self._cache.maximum_bytes, _LARGEST):
+                raise OSError(errno.EFBIG, "An image does not end.")
             self._image.write(*piece.parts)
             self.has_written = True
             if piece.is_last:

@@ -192,6 +192,26 @@ def test_full_disk_keeps_no_image_away(cache, monkeypatch):
     assert run(main()) == FILES
 
 
+def test_image_without_an_end_fills_no_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("archives.clients.spool._LARGEST", 0)
+    cache = ImageCache(directory=tmp_path / "images", maximum_bytes=2 << 20)
+    endless = b"--the-boundary\r\n\r\n" + dicom_file("1.2.3") + bytes(16 << 20)
+
+    async def main():
+        async with archive(cache) as (one, server):
+            server.answer_with(
+                f"/dicom-web/{SERIES}",
+                raw(head(Content_Type=TYPE), endless, then="silent"),
+            )
+            assert [await image(one, each) for each in IMAGES[:2]] == FILES[:2]
+            async with asyncio.timeout(5):  # less than a silent archive has
+                while server.open_requests:
+                    await asyncio.sleep(0.01)
+
+    run(main())
+    assert not list(cache.directory.glob("*.part"))
+
+
 def test_many_small_images_fill_no_disk(tmp_path):
     cache = ImageCache(directory=tmp_path / "images", maximum_bytes=1 << 20)
     parts = b"".join(
