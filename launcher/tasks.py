@@ -22,9 +22,11 @@ from archives.models import Archive, UserLogin
 from launcher import background, cached_images, store
 from launcher.answers import Answer
 from launcher.collect import ArchivePlan, BuildPlan, collect
+from launcher.manifest import fold_duplicates
 from launcher.models import ArchiveOutcome, Build, Launch, OpenedStudy
 from launcher.models.launches import AHEAD
 from launcher.queue import seen_working
+from launcher.search.person_names import name_groups
 
 logger = structlog.get_logger(__name__)
 
@@ -137,7 +139,18 @@ def _record(build: Build, answers: tuple[Answer, ...]) -> None:
         if not (has_images and _is_ahead(build)):
             build.flight = None
         build.label = _label(answers)
-        build.save(update_fields=["state", "flight", "started", "finished", "label"])
+        build.series, build.instances = _opens(answers)
+        build.save(
+            update_fields=[
+                "state",
+                "flight",
+                "started",
+                "finished",
+                "label",
+                "series",
+                "instances",
+            ]
+        )
         unfinished = Launch.objects.filter(build=build, state__in=Launch.UNFINISHED)
         if has_images:  # a viewer may have come before the last archive answered
             unfinished.filter(fetched__isnull=False).update(state=Launch.State.FETCHED)
@@ -194,15 +207,23 @@ def _outcome(build: Build, answer: Answer) -> ArchiveOutcome:
     )
 
 
+def _opens(answers: tuple[Answer, ...]) -> tuple[int, int]:
+    """Series and instances, each counted in the archive that viewers get it from."""
+    folded = fold_duplicates([answer.studies for answer in answers])
+    series = [
+        one for found in folded for study in found.studies for one in study.series
+    ]
+    return len(series), sum(len(one.instances) for one in series)
+
+
 def _label(answers: tuple[Answer, ...]) -> str:
     """Whose images these are, for the owner's list of launches."""
     studies: list[Study] = [study for answer in answers for study in answer.studies]
     if not studies:
         return ""
     newest = max(studies, key=lambda study: (study.study_date, study.study_time))
-    name = newest.patient.patient_name.split("=", 1)[0]
-    family, _, given = name.partition("^")
-    words = [f"{family}, {given.replace('^', ' ').strip()}".strip(", ")]
+    names = name_groups(newest.patient.patient_name)[:1]
+    words = [", ".join(filter(None, (one.family, one.rest))) for one in names]
     words.append(newest.study_description)
     return " · ".join(filter(None, words))
 

@@ -247,8 +247,8 @@ class LaunchAdmin(BaseAdmin):
         return format_html('<div class="vh-cell vh-lined">{}</div>', lines)
 
     @admin.display(description=_("images"))
-    def total(self, launch: Launch) -> int:
-        return sum(outcome.instances for outcome in launch.build.outcomes.all())
+    def total(self, launch: Launch) -> int | None:
+        return launch.build.instances
 
     @admin.display(description=_("duration"))
     def duration(self, launch: Launch) -> str | None:

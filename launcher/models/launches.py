@@ -56,6 +56,9 @@ class Build(models.Model):
     state = models.CharField(max_length=8, choices=State, default=State.PENDING)
     # Patient and study in words, for the list of recent launches.
     label = EncryptedTextField(blank=True, unreadable="")
+    # What it opens, once where several archives hold the same; null until it is known.
+    series = models.PositiveIntegerField(null=True)
+    instances = models.PositiveIntegerField(null=True)
     # A manifest that was sent to the hub whole, instead of a selection to ask for.
     uploaded_manifest = EncryptedTextField(blank=True, unreadable="")
     created = models.DateTimeField(auto_now_add=True)

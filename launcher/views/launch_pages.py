@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
@@ -119,7 +119,7 @@ def launch_list(request: HttpRequest) -> HttpResponse:
     chosen = request.GET.get("state", "")
     if chosen not in Launch.State.values:
         chosen = ""
-    shown = _with_counts(own.filter(state=chosen) if chosen else own)
+    shown = _newest_first(own.filter(state=chosen) if chosen else own)
     context = {
         "page": Paginator(shown, LAUNCHES_PER_PAGE).get_page(request.GET.get("page")),
         "states": [
@@ -134,12 +134,7 @@ def launch_list(request: HttpRequest) -> HttpResponse:
     return render(request, "launcher/launch_list.html", context)
 
 
-def _with_counts(launches: QuerySet[Launch]) -> QuerySet[Launch]:
-    return (
-        launches.order_by("-created")
-        .select_related("build", "user", "template__viewer")
-        .annotate(
-            instances=Sum("build__outcomes__instances"),
-            series=Sum("build__outcomes__series"),
-        )
+def _newest_first(launches: QuerySet[Launch]) -> QuerySet[Launch]:
+    return launches.order_by("-created").select_related(
+        "build", "user", "template__viewer"
     )

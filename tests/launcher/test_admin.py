@@ -217,6 +217,7 @@ def launch(django_user_model):
         selection={"patients": [{"patient_id": PATIENT}]},
         label=f"{PATIENT}, Alice",
         state="ready",
+        instances=45,
         started=now - timedelta(seconds=2.5),
         finished=now,
     )

@@ -59,6 +59,28 @@ def test_build_records_what_the_archive_holds(embedded_archive):
     assert "CompressedSamples" in launch.build.label
 
 
+def test_build_counts_once_what_several_archives_hold(embedded_archive):
+    archives = [
+        make_dimse_archive(embedded_archive),
+        make_dimse_archive(embedded_archive, name="Copies", slug="copies"),
+    ]
+    launch = make_launch(archives, selection=CT_SMALL).launch
+
+    outcomes = build(launch)
+
+    assert outcomes["main"].instances == outcomes["copies"].instances == 1
+    assert (launch.build.series, launch.build.instances) == (1, 1)
+
+
+def test_build_labels_name_the_patient_as_studies_do(dicom_files):
+    patient = Selection(patients=(PatientIdentifier(patient_id="DEMO-1"),))
+    with EmbeddedArchive(dicom_files.paths()) as archive:
+        launch = make_launch([make_dimse_archive(archive)], selection=patient).launch
+        build(launch)
+
+    assert launch.build.label.startswith("Lindqvist, Dr. Astrid Maria, PhD · ")
+
+
 def test_build_labels_are_encrypted_in_the_database(embedded_archive):
     launch = make_launch(
         [make_dimse_archive(embedded_archive)], selection=CT_SMALL

@@ -477,7 +477,7 @@ def test_weasis_that_asks_by_itself_is_not_missed(client, alice):
 
 def test_large_counts_are_readable(client, launch):
     make_ready(launch, seconds_ago=0)
-    ArchiveOutcome.objects.update(instances=1204)
+    Build.objects.update(instances=1204)
 
     assert "Ready · 1,204 images" in text_of(state(client, launch))
 
