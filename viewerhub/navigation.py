@@ -12,6 +12,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
+TOOLS = ("launcher_launch_preview", "launcher_url_builder")
+
 
 def _may_view(name: str, request: HttpRequest) -> bool:
     app, _, model = name.partition("_")
@@ -21,11 +23,20 @@ def _may_view(name: str, request: HttpRequest) -> bool:
     )
 
 
+def _is_open(name: str, request: HttpRequest) -> bool:
+    """Whether a page of the model is shown, and none of the tools below its address."""
+    match = request.resolver_match
+    page = match.url_name if match else None
+    return page not in TOOLS and (page or "").startswith(f"{name}_")
+
+
 def _section(
     title: Promise, entries: Iterable[tuple[Promise, str, str]]
 ) -> dict[str, Any]:
     items = [
-        _item(label, icon, f"{name}_changelist", name) for label, icon, name in entries
+        _item(label, icon, f"{name}_changelist", name)
+        | {"active": partial(_is_open, name)}
+        for label, icon, name in entries
     ]
     return {"title": title, "items": items}
 

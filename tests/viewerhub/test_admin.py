@@ -49,6 +49,26 @@ def test_admin_has_a_policy_of_its_own_without_any_other_source(admin_client):
         )
 
 
+@pytest.mark.parametrize(
+    ("path", "entry"),
+    [
+        ("/admin/launcher/launchtemplate/preview-launch/", "Preview a launch"),
+        ("/admin/launcher/launchtemplate/url-builder/", "URL builder"),
+        ("/admin/launcher/launchtemplate/add/", "Launch templates"),
+        ("/admin/launcher/launch/", "Launches"),
+    ],
+)
+def test_sidebar_marks_one_entry(admin_client, path, entry):
+    request = admin_client.get(path).wsgi_request
+    marked = [
+        str(item["title"])
+        for section in site.get_sidebar_list(request)
+        for item in section["items"]
+        if item["active"]
+    ]
+    assert marked == [entry]
+
+
 def test_policy_of_the_portal_stays_strict(client):
     policy = policy_of(client.get("/accounts/login/"))
 
