@@ -101,6 +101,20 @@ def clock_finding(date: str, asked: datetime, answered: datetime) -> Finding:
     )
 
 
+def newest_finding(day: str) -> Finding:
+    """``20260131`` is told as ``2026-01-31``; what is no date means that it has none."""
+    try:
+        words = datetime.strptime(day, "%Y%m%d").date().isoformat()
+    except ValueError:
+        words = "an unknown date"
+    return Finding(f"The newest study found is of {words}.")
+
+
+def image_finding(size: int, service: str) -> Finding:
+    """An image of so many bytes was received."""
+    return Finding(f"One image of {max(size // 1024, 1)} KB came by {service}.")
+
+
 def _days(left: timedelta) -> str:
     days = max(left.days, 0)
     return "1 day" if days == 1 else f"{days} days"

@@ -376,7 +376,7 @@ def test_administrator_registers_an_archive_and_launches(
     page.get_by_role("button", name="Save and continue editing").click()
     page.get_by_role("button", name="Verify connection", exact=True).click()
     steps = page.locator(".vh-checklist li")
-    expect(steps.filter(has_text="Query")).to_contain_text("found studies")
+    expect(steps.filter(has_text="Query")).to_contain_text("newest study")
     expect(page.get_by_role("img", name="Works").first).to_be_visible()
     expect(page.get_by_role("img", name="Failed")).to_have_count(0)
 

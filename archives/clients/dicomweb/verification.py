@@ -25,6 +25,8 @@ from archives.clients.steps import (
     Action,
     Finding,
     clock_finding,
+    image_finding,
+    newest_finding,
     take_step,
     tls_finding,
 )
@@ -138,8 +140,7 @@ class _Verification:
         for days in _DAYS:
             self._studies = await self._newest(days)
             if self._studies:
-                newest = self._studies[0].get(STUDY_DATE, "")
-                return Finding(f"The newest study found is of {_readable(newest)}.")
+                return newest_finding(self._studies[0].get(STUDY_DATE, ""))
         await ask_for_one_study(self._http)
         return Finding("The archive answers, and holds no studies.")
 
@@ -170,8 +171,7 @@ class _Verification:
             if identifier := await self._first_instance(study[STUDY_INSTANCE_UID]):
                 async with retrieve_instance(self._http, identifier) as stream:
                     size = sum([len(piece) async for piece in stream])
-                kilobytes = max(1, size // 1024)
-                return Finding(f"One image of {kilobytes} KB came by {way}.")
+                return image_finding(size, way)
         raise ArchiveResponseError(
             f"{self._http.name} names no image in its newest studies: check that this "
             "account may see series and images."
@@ -194,11 +194,3 @@ class _Verification:
         tags = (SERIES_INSTANCE_UID, SOP_INSTANCE_UID)
         answers = await Search(self._http).find(level, path, [], tags, limit=1)
         return next((match[level.value] for match in answers.matches), "")
-
-
-def _readable(day: str) -> str:
-    """``20260131`` as ``2026-01-31``; anything else means that it has no date."""
-    try:
-        return datetime.strptime(day, "%Y%m%d").date().isoformat()
-    except ValueError:
-        return "an unknown date"

@@ -24,7 +24,14 @@ from archives.clients.dimse.operations import echo
 from archives.clients.dimse.queries import Queries, within
 from archives.clients.dimse.retrievals import retrieve_instance
 from archives.clients.matches import Attributes
-from archives.clients.steps import Action, Finding, take_step, tls_finding
+from archives.clients.steps import (
+    Action,
+    Finding,
+    image_finding,
+    newest_finding,
+    take_step,
+    tls_finding,
+)
 from archives.entities import InstanceIdentifier, VerificationStep
 from archives.errors import ArchiveResponseError
 
@@ -110,7 +117,7 @@ class _Verification:
             studies = await self._find(STUDY, STUDY_KEYS | _since(days), limit=_STUDIES)
             if studies:
                 self._newest = max(studies, key=_study_date)
-                return Finding("C-FIND found studies.")
+                return newest_finding(_study_date(self._newest))
         return Finding(
             "C-FIND works. The archive has no studies yet, so no image was tried."
         )
@@ -122,7 +129,7 @@ class _Verification:
             async for piece in stream:
                 size += len(piece)
         service = self._endpoint.retrieval.upper()
-        return Finding(f"{service} retrieved an image of {max(size // 1024, 1)} KiB.")
+        return image_finding(size, service)
 
     async def _any_instance(self) -> InstanceIdentifier:
         """The first instance of the newest study."""
