@@ -290,6 +290,7 @@ ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_SESSION_REMEMBER = True  # for SESSION_COOKIE_AGE; nobody is asked
+ACCOUNT_FORMS = {"login": "viewerhub.forms.LoginForm"}
 ACCOUNT_LOGOUT_REDIRECT_URL = LOGIN_URL
 _providers = identity_providers("VIEWERHUB_OIDC_PROVIDERS")
 SOCIALACCOUNT_PROVIDERS = {

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -36,6 +37,14 @@ def test_admin_login_is_the_portal_login(client: Client) -> None:
 
     assert response.status_code == 302
     assert response["Location"].startswith("/accounts/login/")
+
+
+def test_login_begins_in_its_first_field(client: Client, valkey: RedisServer) -> None:
+    page = client.get("/accounts/login/").content.decode()
+
+    assert re.findall(r"<input[^>]* autofocus[^>]*>", page) == re.findall(
+        r'<input[^>]* name="login"[^>]*>', page
+    )
 
 
 @pytest.fixture
