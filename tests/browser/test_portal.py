@@ -155,6 +155,8 @@ def test_series_are_listed_and_opened_one_by_one(
     series = alice.locator(".series tbody tr")
     expect(series).to_have_count(6)
     expect(alice.get_by_text("2 other studies of this patient")).to_be_visible()
+    # The pictures take their own width, and the descriptions have the rest.
+    expect(series.nth(1).locator(".picture")).to_have_css("width", "64px")
 
     series.nth(1).get_by_role("button", name="Open").click()
 
