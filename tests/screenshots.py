@@ -99,7 +99,7 @@ def launch(page: Page) -> None:
     page.wait_for_load_state("networkidle")
     page.click("a[href^='/launch/'] >> nth=0")
     page.wait_for_selector(".launch-page >> text=Ready")
-    page.set_viewport_size({"width": 1280, "height": 430})
+    page.set_viewport_size({"width": 1280, "height": 490})
     page.reload()  # now that the patient is known
     page.wait_for_load_state("networkidle")
 
