@@ -353,6 +353,9 @@ def launch_retry(request: HttpRequest, launch_id: UUID) -> HttpResponse:
     launch = visible_launch(request, launch_id)
     if launch.build.uploaded_manifest:
         return _upload_again(request, launch)
+    if not _may_know_what(request, launch):
+        message = _("Only who opened this can open it again.")
+        return _problem(request, message, status=403)
     usable = Archive.objects.usable_by(request.user)
     archives = list(usable.filter(pk__in=launch.build.archives.values("pk")))
     if not archives:
@@ -369,6 +372,12 @@ def launch_retry(request: HttpRequest, launch_id: UUID) -> HttpResponse:
             return _problem(request, error.problems[0].message, status=400)
     found = found_of(launch.build.get_selection(), archives)
     return _start(request, found, template)
+
+
+def _may_know_what(request: HttpRequest, launch: Launch) -> bool:
+    """Whether somebody may learn of whom a launch is, as they would by opening it."""
+    is_own = launch.user_id == request.user.pk
+    return is_own or request.user.has_perm("launcher.audit_launch")
 
 
 def _upload_again(request: HttpRequest, launch: Launch) -> HttpResponse:

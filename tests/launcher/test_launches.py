@@ -119,6 +119,24 @@ def test_uploaded_manifest_of_others_is_not_opened(staff, alice):
     assert Launch.objects.count() == 2
 
 
+def test_launch_of_others_is_opened_by_auditors_alone(staff, alice):
+    """To those who may only look, it does not say of whom it is."""
+    archives = [make_dimse_archive()]
+    launches = [make_launch(archives, user=one).launch for one in (alice, None)]
+
+    for launch in launches:
+        answer = staff.post(f"/launch/{launch.pk}/retry/")
+        assert answer.status_code == 403
+        assert "Only who opened this" in text_of(answer)
+        assert "/retry/" not in staff.get(f"/launch/{launch.pk}/").content.decode()
+    assert Launch.objects.count() == 2
+
+    may = Permission.objects.filter(codename="audit_launch")
+    User.objects.get(username="staff").user_permissions.add(*may)
+    for launch in launches:
+        assert staff.post(f"/launch/{launch.pk}/retry/").status_code == 302
+
+
 def test_uploaded_manifest_that_was_revoked_is_not_opened_again(client, alice):
     template = LaunchTemplate.objects.default()
     started = services.start_uploaded("<manifest/>", template=template, user=alice)
