@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 
+import httpx2
+import pytest
 from asgiref.sync import sync_to_async
+from django.contrib.auth.models import User
+from django.test import Client
 
 from launcher import threads
 from launcher.threads import in_thread, own_thread
+from tests.asgi import serve_hub
 from tests.loops import run
 from tests.processes import wait_until
 
@@ -84,3 +90,40 @@ def test_call_within_a_request_has_its_thread():
 
     here, there = run(request())
     assert here == there
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("valkey")
+def test_threads_carry_neither_user_nor_language_to_the_next_request(settings):
+    people = []
+    for number, language in enumerate(["en", "fr", "de"] * 3):
+        user = User.objects.create_user(f"somebody{number}")
+        client = Client()
+        client.force_login(user)
+        session = client.cookies[settings.SESSION_COOKIE_NAME].value
+        cookies = f"{settings.SESSION_COOKIE_NAME}={session}; language={language}"
+        people.append((user.username, language, cookies))
+    paths = ["/", "/launches/", "/search/r/none/", "/searches/", "/m/none"] * 3
+
+    async def visit(hub, name, language, cookies):
+        for path in paths:
+            page = (await hub.get(path, headers={"Cookie": cookies})).text
+            names = set(re.findall(r"somebody\d", page))
+            languages = set(re.findall(r'<html lang="(\w+)"', page))
+            if not path.startswith("/m/"):
+                assert (names, languages) == ({name}, {language})
+            assert names <= {name}
+
+    async def visit_as_nobody(hub):
+        for path in [*paths, "/accounts/login/"]:
+            page = (await hub.get(path)).text
+            assert not re.search(r"somebody\d", page)
+            assert set(re.findall(r'<html lang="(\w+)"', page)) <= {"en"}
+
+    async def main(address):
+        async with httpx2.AsyncClient(base_url=address, timeout=60) as hub:
+            visits = [visit(hub, *person) for person in people]
+            await asyncio.gather(*visits, visit_as_nobody(hub))
+
+    with serve_hub() as address:
+        run(main(address))
