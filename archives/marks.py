@@ -18,7 +18,7 @@ from archives.models import Archive
 _MARKS = {
     ArchiveState.WORKING: ("ok", "✓"),
     ArchiveState.UNAVAILABLE: ("warn", "⚠"),
-    ArchiveState.REFUSED: ("bad", "⛔"),
+    ArchiveState.REFUSED: ("bad", "⊘"),
     ArchiveState.FAILED: ("bad", "✗"),
     ArchiveState.UNKNOWN: ("none", "–"),
 }

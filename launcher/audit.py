@@ -159,7 +159,7 @@ def _values(launch: Launch) -> dict[str, Any]:
         "viewer": launch.viewer,
         "template": launch.template.name if launch.template else "",
         "archives": "; ".join(map(_answer, outcomes)),
-        "images": sum(one.instances for one in outcomes),
+        "images": "" if launch.build.instances is None else launch.build.instances,
     }
 
 

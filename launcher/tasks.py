@@ -139,7 +139,7 @@ def _record(build: Build, answers: tuple[Answer, ...]) -> None:
         if not (has_images and _is_ahead(build)):
             build.flight = None
         build.label = _label(answers)
-        build.series, build.instances = _opens(answers)
+        build.studies, build.series, build.instances = _opens(answers)
         build.save(
             update_fields=[
                 "state",
@@ -147,6 +147,7 @@ def _record(build: Build, answers: tuple[Answer, ...]) -> None:
                 "started",
                 "finished",
                 "label",
+                "studies",
                 "series",
                 "instances",
             ]
@@ -207,13 +208,16 @@ def _outcome(build: Build, answer: Answer) -> ArchiveOutcome:
     )
 
 
-def _opens(answers: tuple[Answer, ...]) -> tuple[int, int]:
-    """Series and instances, each counted in the archive that viewers get it from."""
+def _opens(answers: tuple[Answer, ...]) -> tuple[int, int, int]:
+    """Studies, series and instances, each counted where viewers get it from."""
     folded = fold_duplicates([answer.studies for answer in answers])
-    series = [
-        one for found in folded for study in found.studies for one in study.series
-    ]
-    return len(series), sum(len(one.instances) for one in series)
+    studies = [study for found in folded for study in found.studies]
+    series = [one for study in studies for one in study.series]
+    return (
+        len({study.study_instance_uid for study in studies}),
+        len(series),
+        sum(len(one.instances) for one in series),
+    )
 
 
 def _label(answers: tuple[Answer, ...]) -> str:

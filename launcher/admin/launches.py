@@ -57,7 +57,7 @@ _RESULTS = {
     LaunchResult.FAILED: ("bad", "✗"),
     LaunchResult.UNDER_WAY: ("none", "…"),
     LaunchResult.NOT_OPENED: ("none", "○"),
-    LaunchResult.REVOKED: ("warn", "⛔"),
+    LaunchResult.REVOKED: ("warn", "⊘"),
 }
 
 

@@ -7,6 +7,7 @@ another site makes a browser send has any effect.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -168,7 +169,7 @@ def _start(client: ApiClient, body: LaunchRequest, address: str) -> LaunchCreate
 )
 async def get_launch(request: HttpRequest, launch_id: UUID) -> LaunchStatus:
     """What became of a launch of this client, and how each archive answered."""
-    own = Launch.objects.of_client(_client(request))
+    own = Launch.objects.of_client(_client(request)).select_related("build")
     launch = await aget_object_or_404(own, pk=launch_id)
     archives = await progress_of(launch)
     state = launch.state
@@ -182,11 +183,16 @@ async def get_launch(request: HttpRequest, launch_id: UUID) -> LaunchStatus:
         fetched=launch.fetched,
         viewer=launch.viewer,
         launch_url=_public(launch.get_absolute_url()),
-        studies=sum(one.studies for one in archives),
-        series=sum(one.series for one in archives),
-        instances=sum(one.instances for one in archives),
+        studies=_so_far(launch.build.studies, (one.studies for one in archives)),
+        series=_so_far(launch.build.series, (one.series for one in archives)),
+        instances=_so_far(launch.build.instances, (one.instances for one in archives)),
         archives=[_progress(one) for one in archives],
     )
+
+
+def _so_far(known: int | None, counts: Iterable[int]) -> int:
+    """What several archives hold counts once, as soon as all have answered."""
+    return sum(counts) if known is None else known
 
 
 def _progress(progress: ArchiveProgress) -> LaunchArchive:

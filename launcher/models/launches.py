@@ -57,6 +57,7 @@ class Build(models.Model):
     # Patient and study in words, for the list of recent launches.
     label = EncryptedTextField(blank=True, unreadable="")
     # What it opens, once where several archives hold the same; null until it is known.
+    studies = models.PositiveIntegerField(null=True)
     series = models.PositiveIntegerField(null=True)
     instances = models.PositiveIntegerField(null=True)
     # A manifest that was sent to the hub whole, instead of a selection to ask for.

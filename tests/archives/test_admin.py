@@ -725,7 +725,7 @@ def test_list_shows_how_archives_are_doing(admin_client, known):
     for words in ("✓ Working", "1,234 ms", "5 minutes ago", "3 days ago"):
         assert words in main.replace("\xa0", " ")
     assert "It was switched off." in main
-    for words in ("⛔ Refused", "Never", "2 hours ago", "not know <VIEWERHUB>."):
+    for words in ("⊘ Refused", "Never", "2 hours ago", "not know <VIEWERHUB>."):
         assert words in old.replace("\xa0", " ")
     assert "– Not asked yet" in row_of(page, "New archive")
     assert "– Disabled" in row_of(page, "Gone archive")

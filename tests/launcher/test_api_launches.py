@@ -166,6 +166,7 @@ def test_launch_uses_the_archives_and_the_template_it_names(ris):
 def test_launch_is_followed_to_its_end(ris, embedded_archive, hub):
     make_dimse_archive(embedded_archive)
     make_dimse_archive(name="Second", slug="second")  # nothing listens there
+    make_dimse_archive(embedded_archive, name="Third", slug="third")  # the same again
     created = launch(ris)
     path = f"/launches/{created['id']}"
 
@@ -179,11 +180,12 @@ def test_launch_is_followed_to_its_end(ris, embedded_archive, hub):
     )
     after = ris.get(path).json()
 
-    assert [one["state"] for one in before["archives"]] == ["asking", "asking"]
+    assert [one["state"] for one in before["archives"]] == ["asking"] * 3
     assert before["state"] == "pending"
     assert ready["state"] == "ready"
     assert (ready["studies"], ready["series"], ready["instances"]) == (1, 1, 1)
-    main, second = ready["archives"]
+    main, second, third = ready["archives"]
+    assert third["instances"] == 1
     assert (main["archive"], main["state"], main["instances"]) == ("main", "ok", 1)
     assert (second["archive"], second["state"]) == ("second", "unavailable")
     assert "Second" in second["message"]
