@@ -162,6 +162,7 @@ TEMPLATES: Final = (
     _("The hub can't reach its store: try again in a minute."),
     _("The AWS keys entered for %(archive)s are none: enter them again."),
     _("A stored password or key of %(archive)s can't be read any more: an administrator has to enter it again."),
+    _("The identity provider did not answer in time: try again later."),
     _("%(archive)s did not answer in time: try again later."),
     _("%(archive)s can't be trusted: the CA certificates entered can't be read."),
     _("%(archive)s is not available: try again in a minute (HTTP %(status)s)."),
@@ -250,6 +251,7 @@ TEMPLATES: Final = (
     _("The archive's clock is %(count)s seconds behind the hub's: certificates, tokens and searches by date may fail. Set both clocks by NTP."),
     _("The archive's clock is %(count)s minutes behind the hub's: certificates, tokens and searches by date may fail. Set both clocks by NTP."),
     _("The archive's clock is %(count)s hours behind the hub's: certificates, tokens and searches by date may fail. Set both clocks by NTP."),
+    _("The hub could not check it because of an error of its own."),
     # An archive, and why it can't be asked safely
     _("%(archive)s: %(sentence)s"),
 )

@@ -20,6 +20,7 @@ TEMPLATES: Final = (
     _("%(archive)s could not be asked because of an error in the hub. Tell your administrator the time of this search."),
     _("%(archive)s could not be asked because of an error in the hub. Tell your administrator the time of this launch."),
     _("%(archive)s did not finish its answer in time. Try again later."),
+    _("Opened in %(viewer)s, which fetches the images itself."),
     _("%(archive)s was disabled. Ask your administrator to enable it again."),
     _("The hub did not get to ask %(archive)s in time. Try again, or tell your administrator."),
     _("%(count)s images of %(archive)s are missing: it did not list all it holds. Open the study again, or ask the archive's administrator about its limit for answers."),
