@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.contrib import admin, messages
+from django.contrib.admin.filters import ChoicesFieldListFilter
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
 from django.core.exceptions import PermissionDenied
@@ -70,6 +71,14 @@ class StateFilter(admin.SimpleListFilter):
         return queryset.filter(condition, is_enabled=True)
 
 
+class ProductFilter(ChoicesFieldListFilter):
+    """Products by their names, which the table of them has in English."""
+
+    def choices(self, changelist: Any) -> Any:
+        for choice in super().choices(changelist):
+            yield {**choice, "display": gettext(str(choice["display"]))}
+
+
 @admin.register(Archive)
 class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
     list_display = [
@@ -82,7 +91,13 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
         "open_to",
         "position",
     ]
-    list_filter = [StateFilter, "is_enabled", "protocol", "preset", "groups"]
+    list_filter = [
+        StateFilter,
+        "is_enabled",
+        "protocol",
+        ("preset", ProductFilter),
+        "groups",
+    ]
     search_help_text = _("Name, short name, host, address or AE title")
     search_fields = ["name", "slug", "previous_names", "host", "url", "called_ae_title"]
     prepopulated_fields = {"slug": ["name"]}

@@ -746,3 +746,14 @@ def test_list_shows_what_was_noted_a_moment_ago(admin_client, known):
     row = row_of(admin_client.get(LIST), "New archive")
 
     assert "✓ Working 7 ms just now Never" in row
+
+
+def test_list_filters_by_products_in_the_users_language(admin_client):
+    make_dimse_archive()
+
+    page = admin_client.get(
+        "/admin/archives/archive/", headers={"Accept-Language": "fr"}
+    ).content.decode()
+
+    assert "Autre archive avec DICOMweb" in page
+    assert "Other archive with DICOMweb" not in page
