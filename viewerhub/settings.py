@@ -356,6 +356,7 @@ VIEWERHUB_ADMIN_POLICY = {
 LANGUAGE_CODE = "en"  # of whoever names none of these, and of programs
 LANGUAGES = [("en", _("English")), ("fr", _("French")), ("de", _("German"))]
 LOCALE_PATHS = [BASE_DIR / "viewerhub" / "locale"]
+FORMAT_MODULE_PATH = "viewerhub.formats"
 LANGUAGE_COOKIE_NAME = "language"
 LANGUAGE_COOKIE_AGE = 365 * 86400
 LANGUAGE_COOKIE_HTTPONLY = True

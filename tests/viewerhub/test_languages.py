@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 from django.contrib.auth.models import User
 from django.template.loader import render_to_string
 from django.test import Client
+from django.utils import translation
+from django.utils.formats import date_format
 
 from tests.factories import make_dimse_archive
 from tests.valkey import RedisServer
@@ -129,3 +133,11 @@ def test_programs_get_english(client: Client, valkey: RedisServer) -> None:
 
     assert api["detail"].startswith("Send the key of an API client")
     assert launch["title"] == "Who is calling?"
+
+
+@pytest.mark.parametrize("language", ["en", "fr", "de"])
+def test_moments_are_of_24_hours_and_have_their_minutes(language: str) -> None:
+    with translation.override(language):
+        text = date_format(datetime(2026, 11, 26, 22, 0), "DATETIME_FORMAT")
+
+    assert "22:00" in text
