@@ -324,10 +324,12 @@ def test_several_patients_are_opened_together_only_when_confirmed(
 
     alice.get_by_role("button", name="Open selected in Weasis").click()
     expect(alice.locator(".confirm")).to_contain_text("Studies of 2 patients")
+    expect(alice.locator(".confirm")).to_be_focused()
     assert viewer == []
     alice.get_by_role("button", name="Open all of them together").click()
 
     expect(alice.locator("#selected-launch .launch-state")).to_contain_text("images")
+    expect(alice.locator("#selected-launch .launch")).to_be_focused()
     assert len(viewer) == 1
 
 

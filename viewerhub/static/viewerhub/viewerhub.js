@@ -344,14 +344,15 @@ document.addEventListener("pointerover", (event) => {
 // its answer: the focus goes on to what replaces them. A button is remembered early,
 // because it loses the focus when it is disabled.
 let pressed = null;
+let replaced = null;
 let hadFocus = false;
 document.addEventListener("htmx:configRequest", (event) => {
-  const launch = event.detail.elt.closest(".launch");
-  if (launch?.contains(document.activeElement)) pressed = launch;
+  const from = event.detail.elt.closest(".launch, .selected");
+  if (from?.contains(focused())) [pressed, replaced] = [from, event.detail.target];
 });
 document.addEventListener("htmx:beforeSwap", (event) => {
-  const isElsewhere = document.activeElement !== document.body && !pressed?.contains(document.activeElement);
-  hadFocus = event.detail.target === pressed ? !isElsewhere : event.detail.target.contains(focused());
+  const isElsewhere = focused() !== document.body && !pressed?.contains(focused());
+  hadFocus = event.detail.target === replaced ? !isElsewhere : event.detail.target.contains(focused());
 });
 document.addEventListener("htmx:load", (event) => {
   const element = event.detail.elt;
