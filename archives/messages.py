@@ -18,6 +18,8 @@ from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_noop as _
 
 ENGLISH: Final = "en"
+MAXIMUM_LENGTH: Final = 1000
+MAXIMUM_PARTS: Final = 8
 _PLACE: Final = re.compile(r"%\((\w+)\)s")
 _BETWEEN_SENTENCES: Final = re.compile(r"(?<=[.)]) (?=\S)")
 
@@ -34,37 +36,49 @@ class Phrasebook:
 
     def translated(self, message: str) -> str:
         """The message in the active language, or as it is where it is not known."""
-        if (get_language() or ENGLISH) == ENGLISH:
+        is_english = (get_language() or ENGLISH) == ENGLISH
+        if is_english or len(message) > MAXIMUM_LENGTH:
             return message
-        return self._translated(message) or message
+        return self._translated(message, {}) or message
 
-    def _translated(self, message: str) -> str:
-        """Empty where the message follows no template."""
-        return self._as_one(message) or self._in_parts(message)
+    def _translated(self, message: str, known: dict[str, str]) -> str:
+        """Empty where the message follows no template.
 
-    def _as_one(self, message: str) -> str:
+        ``known`` has the parts that were looked at, so that none is twice, and no more
+        than a few: a message may quote what a stranger wrote.
+        """
+        if message not in known and len(known) < MAXIMUM_PARTS:
+            known[message] = ""
+            # In parts first: else one sentence would be taken for the name in the next.
+            known[message] = self._in_parts(message, known) or self._as_one(
+                message, known
+            )
+        return known.get(message, "")
+
+    def _as_one(self, message: str, known: dict[str, str]) -> str:
         for template, pattern in self.patterns.items():
             if match := pattern.fullmatch(message):
                 found = match.groupdict()
-                values = {name: self._value(name, found[name]) for name in found}
+                values = {name: self._value(name, found[name], known) for name in found}
                 if all(values.values()):
                     return gettext(template) % values
         return ""
 
-    def _in_parts(self, message: str) -> str:
+    def _in_parts(self, message: str, known: dict[str, str]) -> str:
         """Of several sentences that were put together."""
-        for gap in _BETWEEN_SENTENCES.finditer(message):
-            first = self._as_one(message[: gap.start()])
-            rest = self._translated(message[gap.end() :]) if first else ""
+        gaps = list(_BETWEEN_SENTENCES.finditer(message))
+        for gap in gaps[:MAXIMUM_PARTS]:
+            first = self._as_one(message[: gap.start()], known)
+            rest = self._translated(message[gap.end() :], known) if first else ""
             if rest:
                 return f"{first} {rest}"
         return ""
 
-    def _value(self, name: str, text: str) -> str:
+    def _value(self, name: str, text: str, known: dict[str, str]) -> str:
         if name == "sentence":
-            return self._translated(text)
+            return self._translated(text, known)
         if name == "archive":
-            return SERVERS._as_one(text) or text
+            return SERVERS._as_one(text, {}) or text
         try:
             if name == "day":
                 return date_format(date.fromisoformat(text), "DATE_FORMAT")

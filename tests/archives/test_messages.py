@@ -157,6 +157,19 @@ def test_values_are_taken_over_in_the_manner_of_the_language() -> None:
 
 
 @pytest.mark.usefixtures("french")
+def test_sentences_are_translated_one_by_one() -> None:
+    first = "No secure connection to St. Mary's PACS."
+    second = (
+        "It did not accept our certificate: check the client certificate and its key."
+    )
+
+    both = translated(f"{first} {second}")
+
+    assert both == f"{translated(first)} {translated(second)}"
+    assert both.startswith("Pas de connexion sécurisée avec St. Mary's PACS. ")
+
+
+@pytest.mark.usefixtures("french")
 def test_unknown_message_stays_as_it_is() -> None:
     for message in ["", "Nobody wrote this.", "PACS: nor this.", "Déjà traduit : oui."]:
         assert translated(message) == message
@@ -170,7 +183,16 @@ def test_english_stays_as_it_is() -> None:
 
 @pytest.mark.usefixtures("french")
 def test_name_at_two_places_is_the_same_name() -> None:
-    book = Phrasebook(["%(archive)s is not %(archive)s"])
+    book = Phrasebook(["%(archive)s is not %(archive)s", "It is: %(sentence)s"])
 
-    assert book.translated("A is not A") == "A is not A"
-    assert not book._as_one("A is not B")
+    assert book._translated("It is: A is not A", {}) == "It is: A is not A"
+    assert not book._translated("It is: A is not B", {})
+    assert book.translated("A is not B") == "A is not B"
+
+
+@pytest.mark.usefixtures("french")
+def test_message_of_many_sentences_is_not_looked_at_for_long() -> None:
+    """A message may quote a link, and the number of ways to read it grows fast."""
+    message = "PACS accepts: a at b is c. " * 30
+
+    assert translated(message) == message
