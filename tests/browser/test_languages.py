@@ -94,6 +94,9 @@ def test_long_words_fit_into_a_narrow_window(alice: Page, language: str) -> None
     choose_language(alice, language)
     alice.set_viewport_size(NARROW)
     assert overflow(alice) == 0
+    header = alice.locator(".top").bounding_box()
+    assert header
+    assert header["height"] < 64  # one line
 
     search(alice, "DEMO-1")
     alice.locator("[data-expand]").first.click()
