@@ -42,6 +42,7 @@ REQUIREMENTS: dict[str, tuple[str, Callable[[], object]]] = {
     ),
     "postgresql": ("PostgreSQL's server", lambda: postgresql_program("initdb")),
     "redis-server": ("redis-server", lambda: program("redis-server")),
+    "gettext": ("gettext", lambda: all(map(program, ("xgettext", "msgmerge")))),
     "chromium": ("Chromium", lambda: program("chromium", "chromium-browser")),
 }
 
