@@ -196,6 +196,7 @@ class WholeStudies:
 class VerificationStep:
     """One line of "Verify connection"; a warning is one that works, but not for long.
 
+    One that neither worked nor failed is unknown: there was nothing to look at.
     ``state`` of one that failed is ``unavailable``, ``refused`` or ``failed``.
     """
 
@@ -204,4 +205,5 @@ class VerificationStep:
     message: str
     milliseconds: float
     is_warning: bool = False
+    is_unknown: bool = False
     state: str = ""

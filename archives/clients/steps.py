@@ -25,10 +25,14 @@ CLOCK_TOLERANCE: Final = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a step that worked has to say; a warning is for the administrator to act on."""
+    """What a step that worked has to say; a warning is for the administrator to act on.
+
+    It is unknown if there was nothing to look at.
+    """
 
     message: str
     is_warning: bool = False
+    is_unknown: bool = False
 
 
 Action = Callable[[], Awaitable[Finding]]
@@ -48,6 +52,7 @@ async def take_step(
         name=name,
         is_ok=is_ok,
         is_warning=finding.is_warning,
+        is_unknown=finding.is_unknown,
         message=finding.message,
         milliseconds=(time.perf_counter() - started) * 1000,
         state=state,
@@ -87,7 +92,10 @@ def clock_finding(date: str, asked: datetime, answered: datetime) -> Finding:
     try:
         moment = parsedate_to_datetime(date).astimezone(UTC)
     except (ValueError, OverflowError):
-        return Finding("The archive does not tell its time, so it was not compared.")
+        return Finding(
+            "The archive does not tell its time, so it was not compared.",
+            is_unknown=True,
+        )
     # It was written somewhere in between, and its fractions of a second were cut.
     ahead = moment - answered
     behind = asked - timedelta(seconds=1) - moment

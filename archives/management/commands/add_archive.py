@@ -139,6 +139,8 @@ class Command(BaseCommand):
             sign = self.style.SUCCESS("✓") if step.is_ok else self.style.ERROR("✗")
             if step.is_warning:
                 sign = self.style.WARNING("!")
+            elif step.is_unknown:
+                sign = "–"
             self.stdout.write(
                 f"{sign} {step.name:{width}} "
                 f"{step.milliseconds:6.0f} ms  {step.message}"
