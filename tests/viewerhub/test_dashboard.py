@@ -5,6 +5,7 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import Permission, User
 from django.core.cache import cache
 from django.test import Client
@@ -256,3 +257,12 @@ def test_system_shows_no_secret(admin_client, settings):
 def test_system_is_for_superusers():
     assert staff("view_archive").get(SYSTEM).status_code == 403
     assert Client().get(SYSTEM).status_code == 302
+
+
+@pytest.mark.skipif(not apps.is_installed("unfold"), reason="it has no sidebar")
+def test_first_page_does_not_repeat_the_sidebar(admin_client):
+    page = words(admin_client.get(INDEX))
+
+    assert "Admin log" in page
+    assert "Log entries" not in page
+    assert "Recent actions" not in page

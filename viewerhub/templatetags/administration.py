@@ -22,11 +22,9 @@ def dashboard(context: Any) -> Dashboard:
 
 
 @register.simple_tag
-def list_of_apps() -> str:
-    """The template that lists all models: there is a better one with Unfold."""
-    if apps.is_installed("unfold"):
-        return "unfold/helpers/app_list_default.html"
-    return "admin/app_list.html"
+def has_sidebar() -> bool:
+    """Whether every page lists what can be administered, as those of Unfold do."""
+    return apps.is_installed("unfold")
 
 
 @register.filter
