@@ -138,14 +138,21 @@ class LaunchPreviewForm(forms.Form):
         return major, minor, patch
 
 
-LIFETIMES = ((300, _("5 minutes")), (60, _("1 minute")), (3600, _("1 hour")))
+LIFETIMES = ((60, _("1 minute")), (300, _("5 minutes")), (3600, _("1 hour")))
+
+
+USUAL_LIFETIME = 300
 
 
 def lifetimes() -> list[tuple[int, Any]]:
-    """What may be chosen, the default first: the hub refuses links that hold longer."""
+    """What may be chosen, the shortest first: the hub refuses links that hold longer."""
     maximum = settings.VIEWERHUB_SIGNED_LINK_LIFETIME
     shorter = [(seconds, name) for seconds, name in LIFETIMES if seconds <= maximum]
     return shorter or [(maximum, gettext("%(count)s seconds") % {"count": maximum})]
+
+
+def default_lifetime() -> int:
+    return min(lifetimes()[-1][0], USUAL_LIFETIME)
 
 
 class UrlBuilderForm(forms.Form):
@@ -216,7 +223,9 @@ class UrlBuilderForm(forms.Form):
         if may_sign:
             signers = ApiClient.objects.active().exclude(signing_secret="")
             self.fields["client"].queryset = signers  # type: ignore[attr-defined]
-            self.fields["lifetime"].choices = lifetimes()  # type: ignore[attr-defined]
+            lifetime = self.fields["lifetime"]
+            lifetime.choices = lifetimes()  # type: ignore[attr-defined]
+            lifetime.initial = default_lifetime()
         else:
             del self.fields["client"], self.fields["lifetime"]
         if may_test:

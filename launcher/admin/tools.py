@@ -17,7 +17,7 @@ from archives.fields import SecretUnreadableError
 from archives.models import Archive, ArchiveQuerySet
 from launcher import url_builder
 from launcher.admin.base import BaseAdmin
-from launcher.forms import LaunchPreviewForm, UrlBuilderForm, lifetimes
+from launcher.forms import LaunchPreviewForm, UrlBuilderForm, default_lifetime
 from launcher.launch_preview import (
     LaunchPreview,
     Pasted,
@@ -153,7 +153,7 @@ def _wanted(form: UrlBuilderForm) -> Wanted:
     signer = None
     if client := data.get("client"):
         secret = client.signing_secret
-        lifetime = data["lifetime"] or lifetimes()[0][0]
+        lifetime = data["lifetime"] or default_lifetime()
         signer = Signer(client=client.slug, secret=secret, lifetime=lifetime)
     return Wanted(
         hub_url=settings.VIEWERHUB_PUBLIC_URL,

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import subprocess
 from html import unescape
 from urllib.parse import parse_qs, urlsplit
 
@@ -418,6 +419,18 @@ def test_links_open_what_was_asked_for(admin_client, hub):
     assert "signed" not in made
 
 
+def test_calls_say_how_the_shell_gets_the_key(admin_client, hub):
+    page = unescape(build(admin_client).content.decode())
+
+    for call in ("curl", "rest"):
+        line = re.search(rf'<code id="{call}-shell">(.*?)</code>', page)[1]
+        shell = f"{line}\nsh -c 'printf %s \"$VIEWERHUB_KEY\"'"
+        told = subprocess.run(
+            ["sh", "-c", shell], input="vh_key\n", capture_output=True, text=True
+        )
+        assert told.stdout == "vh_key"
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "body", "has_iid"),
     [
@@ -453,10 +466,11 @@ def test_link_is_signed_for_a_client(admin_client, hub):
 
 
 @pytest.mark.parametrize(
-    ("maximum", "offered"), [(300, [300, 60]), (3600, [300, 60, 3600]), (30, [30])]
+    ("maximum", "offered", "chosen"),
+    [(300, [60, 300], 300), (3600, [60, 300, 3600], 300), (30, [30], 30)],
 )
 def test_signature_holds_no_longer_than_the_hub_allows(
-    admin_client, hub, settings, maximum, offered
+    admin_client, hub, settings, maximum, offered, chosen
 ):
     settings.VIEWERHUB_SIGNED_LINK_LIFETIME = maximum
     client, _ = make_api_client(signing_secret="a secret of its own")
@@ -465,6 +479,7 @@ def test_signature_holds_no_longer_than_the_hub_allows(
     refused = build(admin_client, client=client.slug, lifetime=maximum + 3600)
 
     assert [seconds for seconds, _ in form.fields["lifetime"].choices] == offered
+    assert form["lifetime"].value() == chosen
     assert list(refused.context["form"].errors) == ["lifetime"]
 
 
