@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import ManyToManyField
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern, path
+from django.utils.functional import Promise
 
 from launcher.forms import CheckboxSelectMultiple
 
@@ -23,6 +24,8 @@ else:
 
 class BaseAdmin(ModelAdmin):  # type: ignore[type-arg]
     formfield_overrides = {ManyToManyField: {"widget": CheckboxSelectMultiple}}
+    # What it means that nothing is chosen, by the names of foreign keys.
+    empty_labels: Mapping[str, Promise | str] = {}
 
     class Media:
         css = {"all": ["viewerhub/admin.css"]}
@@ -34,6 +37,14 @@ class BaseAdmin(ModelAdmin):  # type: ignore[type-arg]
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if field and isinstance(field.widget, RelatedFieldWidgetWrapper):
             field.widget = field.widget.widget  # archives are made on their own page
+        return field
+
+    def formfield_for_foreignkey(
+        self, db_field: Any, request: HttpRequest, **kwargs: Any
+    ) -> Any:
+        field = super().formfield_for_foreignkey(db_field, request, **kwargs)
+        if field and db_field.name in self.empty_labels:  # Unfold has one for all
+            field.empty_label = self.empty_labels[db_field.name]
         return field
 
     def object_action(

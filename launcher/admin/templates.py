@@ -37,6 +37,7 @@ class LaunchTemplateAdmin(LaunchTools):
     search_fields = ["name", "slug"]
     prepopulated_fields = {"slug": ["name"]}
     readonly_fields = ["is_default"]
+    empty_labels = {"viewer": "Weasis"}
 
     @admin.display(description=_("viewer"), ordering="viewer__name")
     def viewer_name(self, template: LaunchTemplate) -> str:
@@ -50,13 +51,6 @@ class LaunchTemplateAdmin(LaunchTools):
     @admin.display(description=_("archives"))
     def archive_names(self, template: LaunchTemplate) -> str:
         return ", ".join(map(str, template.archives.all())) or gettext("All")
-
-    def formfield_for_foreignkey(
-        self, db_field: Any, request: HttpRequest, **kwargs: Any
-    ) -> Any:
-        if db_field.name == "viewer":
-            kwargs["empty_label"] = "Weasis"
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("archives")

@@ -94,6 +94,7 @@ class ViewerRuleAdmin(BaseAdmin):
     sortable_by = ()
     list_filter = ["is_enabled", "template", "archive", "group"]
     search_fields = ["name", "modalities", "networks"]
+    empty_labels = {"archive": _("Any"), "group": _("Anybody")}
     fieldsets = [
         (_("General"), {"fields": ["name", "is_enabled", "position"]}),
         (
@@ -102,14 +103,6 @@ class ViewerRuleAdmin(BaseAdmin):
         ),
         (_("Then"), {"fields": ["template"]}),
     ]
-
-    def formfield_for_foreignkey(
-        self, db_field: Any, request: HttpRequest, **kwargs: Any
-    ) -> Any:
-        names = {"archive": _("Any"), "group": _("Anybody")}
-        if db_field.name in names:
-            kwargs["empty_label"] = names[db_field.name]
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     @admin.display(description=_("applies to"))
     def conditions(self, rule: ViewerRule) -> str:

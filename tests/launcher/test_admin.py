@@ -431,3 +431,18 @@ def test_clients_are_listed_with_their_state(admin_client):
 
     for state in ("Active", "Disabled", "Expired"):
         assert f"</span> {state}</span>" in page
+
+
+@pytest.mark.parametrize(
+    ("page", "field", "label"),
+    [
+        ("launchtemplate", "viewer", "Weasis"),
+        ("viewerrule", "archive", "Any"),
+        ("viewerrule", "group", "Anybody"),
+    ],
+)
+def test_list_says_what_it_means_to_choose_nothing(admin_client, page, field, label):
+    response = admin_client.get(f"/admin/launcher/{page}/add/")
+
+    [first, *_] = response.context["adminform"].form.fields[field].choices
+    assert first == ("", label)
