@@ -84,12 +84,10 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
     list_display = [
         "name",
         "state_mark",
-        "latency",
         "succeeded",
         "failed",
         "connection",
         "open_to",
-        "position",
     ]
     list_filter = [
         StateFilter,
@@ -128,8 +126,8 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
     def open_to(self, archive: Archive) -> str:
         names = ", ".join(group.name for group in archive.groups.all())
         if not archive.is_restricted:
-            return gettext("everybody")
-        return names or gettext("nobody")
+            return gettext("Everybody")
+        return names or gettext("Nobody")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Archive]:
         queryset: QuerySet[Archive] = super().get_queryset(request)
@@ -137,12 +135,15 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=_("state"))
     def state_mark(self, archive: Archive) -> SafeString:
-        return mark_of(archive)
-
-    @admin.display(description=_("latency"), ordering="last_milliseconds")
-    def latency(self, archive: Archive) -> str:
-        known = archive.last_milliseconds
-        return "" if known is None else f"{localize(known)}\xa0ms"
+        """With the latency below it."""
+        mark, known = mark_of(archive), archive.last_milliseconds
+        if known is None:
+            return mark
+        return format_html(
+            '<div class="vh-cell">{}<br><small class="vh-muted">{}\xa0ms</small></div>',
+            mark,
+            localize(known),
+        )
 
     @admin.display(description=_("last success"), ordering="last_success")
     def succeeded(self, archive: Archive) -> SafeString | str:

@@ -52,5 +52,5 @@ def moment_of(moment: datetime | None) -> SafeString | str:
 
 def _ago(moment: datetime) -> str:
     if now() - moment < timedelta(minutes=1):
-        return gettext("just now")
+        return gettext("Just now")
     return gettext("%(time)s ago") % {"time": timesince(moment, depth=1)}

@@ -320,11 +320,11 @@ def test_archive_whose_groups_were_deleted_is_opened_by_saving_it(admin_client):
 
     readers.delete()
     admin_client.get(page_of(archive))
-    assert "nobody" in text(admin_client.get(LIST))
+    assert "Nobody" in text(admin_client.get(LIST))
 
     response = admin_client.post(page_of(archive), DIMSE)
     assert "open to everybody now" in messages_of(response)[0]
-    assert "everybody" in text(admin_client.get(LIST))
+    assert "Everybody" in text(admin_client.get(LIST))
     assert Archive.objects.usable_by(None).get() == archive
 
 
@@ -590,6 +590,20 @@ def test_verifying_shows_a_checklist(admin_client, embedded_archive):
     assert archive.last_milliseconds is not None
 
 
+def test_step_that_had_nothing_to_look_at_is_neither_good_nor_bad(admin_client):
+    with serving(DicomWebServer([make_study()], Behaviour())) as server:
+        server.answer_with("*/studies", content(b"[]", Date=""))
+        archive = make_dicomweb_archive(server.url)
+        response = admin_client.post(verify_url(archive), follow=True)
+
+    page = text(response)
+    assert page.count('aria-label="Not known">–<') == 1
+    assert (
+        page.count("✓</span>")
+        == len(Archive.objects.get().last_verification["steps"]) - 1
+    )
+
+
 def test_warning_is_shown_as_one(admin_client):
     with serving(DicomWebServer([make_study()], Behaviour())) as server:
         server.answer_with("*/studies", content(b"[]", Date=format_datetime(LONG_AGO)))
@@ -616,7 +630,7 @@ def test_verifying_says_what_fails(admin_client):
     assert "✗</span>" in text(response)
     listed = text(admin_client.get(LIST))
     assert "Failing" in listed
-    assert ">just now<" in listed
+    assert ">Just now<" in listed
 
 
 def test_verifying_several_archives_from_the_list(admin_client, embedded_archive):
@@ -745,7 +759,7 @@ def test_list_shows_what_was_noted_a_moment_ago(admin_client, known):
 
     row = row_of(admin_client.get(LIST), "New archive")
 
-    assert "✓ Working 7 ms just now Never" in row
+    assert "✓ Working 7 ms Just now Never" in row
 
 
 def test_list_filters_by_products_in_the_users_language(admin_client):
