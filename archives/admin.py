@@ -23,7 +23,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
 from archives.fields import EncryptedTextField
@@ -127,7 +127,7 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
         names = ", ".join(group.name for group in archive.groups.all())
         if not archive.is_restricted:
             return gettext("Everybody")
-        return names or gettext("Nobody")
+        return names or pgettext("open to", "Nobody")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Archive]:
         queryset: QuerySet[Archive] = super().get_queryset(request)

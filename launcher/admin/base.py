@@ -12,7 +12,6 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import ManyToManyField
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern, path
-from django.utils.functional import Promise
 
 from launcher.forms import CheckboxSelectMultiple
 
@@ -25,7 +24,7 @@ else:
 class BaseAdmin(ModelAdmin):  # type: ignore[type-arg]
     formfield_overrides = {ManyToManyField: {"widget": CheckboxSelectMultiple}}
     # What it means that nothing is chosen, by the names of foreign keys.
-    empty_labels: Mapping[str, Promise | str] = {}
+    empty_labels: Mapping[str, Any] = {}
 
     class Media:
         css = {"all": ["viewerhub/admin.css"]}
