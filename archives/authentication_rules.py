@@ -86,7 +86,7 @@ def _provider_problems(chosen: str) -> dict[str, str]:
     if not known:
         return {
             "login_provider": gettext(
-                "Nobody can log in by OpenID Connect yet: let the hub's operator set "
+                "Nobody can sign in by OpenID Connect yet: let the hub's operator set "
                 "VIEWERHUB_OIDC_PROVIDERS, or choose another kind."
             )
         }

@@ -258,7 +258,7 @@ class Archive(AuthenticationFields, HealthFields):
         blank=True,
         help_text=_(
             "Who may search and open this archive. Nobody chosen means everybody "
-            "who may log in, and launches from trusted networks."
+            "who may sign in, and launches from trusted networks."
         ),
         verbose_name=_("groups"),
     )

@@ -98,7 +98,7 @@ def forms_of(wanted: Wanted) -> list[Form]:
             key="plain",
             title=_("Link"),
             text=link,
-            note=_("For users who are logged in, and for networks the hub trusts."),
+            note=_("For users who are signed in, and for networks the hub trusts."),
             test_url=link,
         ),
         _signed(wanted),

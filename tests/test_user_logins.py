@@ -172,7 +172,7 @@ def test_user_without_a_login_at_the_provider_is_told(hub, alice, archive, serve
     page = search(carol)
     result = open_launch(carol)
 
-    advice = "log in again by Hospital login"
+    advice = "sign in again by Hospital login"
     assert "North needs your own login" in page
     assert advice in page
     assert advice in message()
@@ -375,7 +375,7 @@ def test_login_that_the_provider_ended_is_asked_for_again(
     provider.end("alice")
     provider.expire()
 
-    assert "log in again by Hospital login" in search(alice)
+    assert "sign in again by Hospital login" in search(alice)
     assert not UserLogin.objects.exists()
 
     again = logged_in("alice", provider)
@@ -385,7 +385,7 @@ def test_login_that_the_provider_ended_is_asked_for_again(
 def test_tokens_that_can_not_be_read_are_as_good_as_none(alice, archive, settings):
     settings.VIEWERHUB_ENCRYPTION_KEYS = ["another key of thirty-two characters"]
 
-    assert "log in again by Hospital login" in search(alice)
+    assert "sign in again by Hospital login" in search(alice)
 
 
 def test_token_that_was_not_refused_serves_while_the_provider_is_down(
@@ -415,7 +415,7 @@ def test_login_without_refresh_token_serves_until_it_expires(archive, server, pr
 
         UserLogin.objects.update(expires="2020-01-01T00:00:00Z")
         forget_processes()
-        assert "log in again by Hospital login" in search(alice)
+        assert "sign in again by Hospital login" in search(alice)
     assert provider.refreshes() == 0
 
 

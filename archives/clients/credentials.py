@@ -127,7 +127,7 @@ class LoginOverError(ArchiveRefusedError):
     """A user has no login at the identity provider, or none that can be renewed."""
 
     def __init__(self) -> None:
-        super().__init__("The login at the identity provider is over: log in again.")
+        super().__init__("The login at the identity provider is over: sign in again.")
 
 
 class UserLogins(Protocol):

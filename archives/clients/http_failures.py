@@ -65,7 +65,7 @@ def _refused_login(endpoint: DicomWebEndpoint) -> str:
             return "refused the headers it was sent: check them"
         case UserToken():
             return (
-                "refused your login: log out of the hub and log in again; if that does "
+                "refused your login: sign out of the hub and sign in again; if that does "
                 "not help, its administrator has to accept the identity provider's tokens"
             )
     return "asks for a login: enter a user name and password, or a token"

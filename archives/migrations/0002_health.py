@@ -127,7 +127,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='archive',
             name='groups',
-            field=models.ManyToManyField(blank=True, help_text='Who may search and open this archive. Nobody chosen means everybody who may log in, and launches from trusted networks.', to='auth.group', verbose_name='groups'),
+            field=models.ManyToManyField(blank=True, help_text='Who may search and open this archive. Nobody chosen means everybody who may sign in, and launches from trusted networks.', to='auth.group', verbose_name='groups'),
         ),
         migrations.AlterField(
             model_name='archive',

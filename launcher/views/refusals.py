@@ -41,7 +41,7 @@ TITLES: Final = {
 }
 _WHO: Final = Problem(
     field="",
-    message="Send an API key as “Authorization: Bearer …”, log in, or call from a network "
+    message="Send an API key as “Authorization: Bearer …”, sign in, or call from a network "
     "the hub trusts.",
 )
 _UNREACHABLE: Final = "The hub can't reach its own store. Try again in a minute, or tell your administrator."

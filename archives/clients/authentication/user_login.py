@@ -1,4 +1,4 @@
-"""The access token of a user who logged in by OpenID Connect, renewed while it is needed.
+"""The access token of a user who signed in by OpenID Connect, renewed while it is needed.
 
 The refresh token grant (RFC 6749 6); the token endpoint is as the provider's discovery
 document says (OpenID Connect Discovery 1.0, 4).
@@ -34,7 +34,7 @@ class UserAuthorizer(TokenAuthorizer):
     def __init__(self, endpoint: DicomWebEndpoint, provider: IdentityProvider) -> None:
         super().__init__(endpoint)
         self._needs_login = (
-            f"{endpoint.name} needs your own login: log out of the hub, and log in again "
+            f"{endpoint.name} needs your own login: sign out of the hub, and sign in again "
             f"by {provider.name}."
         )
 

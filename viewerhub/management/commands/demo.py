@@ -46,7 +46,7 @@ appendonly no
 
 WELCOME = """\
 ViewerHub is ready at {url}
-Log in as {login}.
+Sign in as {login}.
 
 Three things to try:
   the search page  {url}/ and the patient ID 1CT1
