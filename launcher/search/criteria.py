@@ -69,6 +69,30 @@ class SearchCriteria:
         looks = recognise(self.quick)
         return Recognised(self.quick_as) if looks and self.quick_as else looks
 
+    @property
+    def asks_for_name(self) -> bool:
+        return bool(self.patient_name) or self.recognised == Recognised.NAME
+
+    @property
+    def asks_for_number(self) -> bool:
+        """Whether an identifier is asked for, of any kind."""
+        is_name = self.recognised in (Recognised.NOTHING, Recognised.NAME)
+        return bool(self.patient_id or self.accession_number) or not is_name
+
+    @property
+    def has_further_filters(self) -> bool:
+        """Whether anything but identifiers, the name and the period narrows it."""
+        return any(
+            (
+                self.modalities,
+                self.study_description,
+                self.referring_physician_name,
+                self.patient_birth_date,
+                self.patient_sex,
+                self.archives,
+            )
+        )
+
     def is_selective(self) -> bool:
         """Whether archives may be asked this: see ``MINIMUM_CHARACTERS`` and days."""
         keys = (self.quick, self.patient_name, self.patient_id, self.accession_number)

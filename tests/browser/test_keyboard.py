@@ -105,10 +105,16 @@ def test_focus_follows_what_is_replaced(alice: Page, hub: Stack):
         summary = alice.locator("#chip-dead")
         summary.focus()
         alice.keyboard.press("Enter")
-        alice.locator("#archive-dead [data-retry]").focus()
+        alice.locator("#archive-dead .chip-foot a").focus()
         alice.keyboard.press("Enter")
         expect(alice.locator("#archive-dead details[open]")).to_have_count(0)
         expect(summary).to_be_focused()
+
+        search(alice, "nobody at all")
+        alice.get_by_role("link", name="again").last.focus()
+        alice.keyboard.press("Enter")
+        expect(summary).to_be_focused()
+        search(alice, "lindqvist")
     for selector in ("[data-expand]", "[data-open]"):
         button = studies(alice).nth(1).locator(selector)
         button.focus()

@@ -191,6 +191,41 @@ def test_empty_result_says_which_archives_answered(client, served):
 
     assert "Answered: Main PACS." in text_of(page)
     assert "Not answered: Old archive." in text_of(page)
+    empty = page.content.decode().partition("No study matches")[2]
+    assert "Ask Old archive again" in empty
+    assert "Ask Main PACS again" not in empty
+
+
+def test_saved_searches_are_reached_from_every_page(client):
+    """In the header, or in the menu of the user where that is narrow."""
+    address = f'href="{reverse("launcher:saved_search_list")}"'
+
+    page = client.get(reverse("launcher:launch_list")).content.decode()
+
+    assert page.count(f'class="if-wide" {address}') == 1
+    assert page.count(f'class="if-narrow" {address}') == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "advice", "unfit"),
+    [
+        ({"quick": "nobodyatall"}, "Enter fewer letters", "Check the number"),
+        ({"quick": "nobodyatall"}, "Try the patient ID", "a longer period"),
+        ({"quick": "A99999999"}, "Check the number", "Enter fewer letters"),
+        ({"accession_number": "A99999999"}, "Try the patient’s name", "Clear filters"),
+        ({"quick": "nobodyatall", "preset": "7"}, "a longer period", "Clear filters"),
+        ({"quick": "nobodyatall", "modalities": "CT"}, "Clear filters", "the number:"),
+    ],
+)
+def test_advice_where_nothing_matches_fits_what_was_asked(
+    client, served, fields, advice, unfit
+):
+    make_dimse_archive(served)
+
+    page = text_of(client.get(f"{search(client, **fields)}?wait"))
+
+    assert advice in page
+    assert unfit not in page
 
 
 def test_silence_of_all_archives_is_no_empty_result(client):

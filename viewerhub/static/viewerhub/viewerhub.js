@@ -352,7 +352,8 @@ document.addEventListener("htmx:configRequest", (event) => {
 });
 document.addEventListener("htmx:beforeSwap", (event) => {
   const isElsewhere = focused() !== document.body && !pressed?.contains(focused());
-  hadFocus = event.detail.target === replaced ? !isElsewhere : event.detail.target.contains(focused());
+  hadFocus = event.detail.target === replaced ? !isElsewhere
+    : [event.detail.target, event.detail.requestConfig.elt].some((element) => element.contains(focused()));
 });
 document.addEventListener("htmx:load", (event) => {
   const element = event.detail.elt;
