@@ -102,6 +102,7 @@ def state_context(
         "current": max(asking, key=lambda one: one.progress.series, default=None),
         "problems": [one for one in lines if one.is_problem]
         or _if_failed(launch, lines),
+        "studies": launch.build.studies,
         "instances": launch.build.instances,
         "is_heard": is_heard,
         "needs_help": is_ready and (not is_heard or waiting > PATIENCE),

@@ -493,6 +493,15 @@ def test_weasis_that_asks_by_itself_is_not_missed(client, alice):
     assert "has not asked" not in text_of(answer)
 
 
+def test_launch_of_several_studies_says_so(client, launch):
+    make_ready(launch, seconds_ago=0)
+    Build.objects.update(studies=3, instances=40)
+
+    assert "Ready · 3 studies · 40 images" in text_of(state(client, launch))
+    for path in ("/", "/launches/"):
+        assert "and 2 more studies" in text_of(client.get(path))
+
+
 def test_large_counts_are_readable(client, launch):
     make_ready(launch, seconds_ago=0)
     Build.objects.update(instances=1204)
