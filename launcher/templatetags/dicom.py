@@ -73,7 +73,7 @@ def dicom_date(value: str) -> SafeString:
     """A DA in the user's locale, ISO in the tooltip; what is no date as it is."""
     day = read_date(value)
     if day:
-        text, iso = date_format(day, "DATE_FORMAT"), day.isoformat()
+        text, iso = date_format(day, "SHORT_DATE_FORMAT"), day.isoformat()
         return format_html('<time datetime="{0}" title="{0}">{1}</time>', iso, text)
     if value.strip():
         return format_html('<span class="missing" dir="auto">{}</span>', value)
@@ -84,7 +84,7 @@ def dicom_date(value: str) -> SafeString:
 def plain_date(value: str) -> str:
     """A DA for labels, where there is no room for markup."""
     day = read_date(value)
-    return date_format(day, "DATE_FORMAT") if day else value
+    return date_format(day, "SHORT_DATE_FORMAT") if day else value
 
 
 @register.filter

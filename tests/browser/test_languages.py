@@ -47,7 +47,7 @@ def test_search_launch_and_progress_in_german(page: Page, viewer: list[str]) -> 
     search(page, "DEMO-1")
     expect(page.locator("#results-title")).to_contain_text("3 Studien")
     expect(page.locator("[data-study] time").first).to_have_text(
-        re.compile(r"\d{1,2}\. \w+ \d{4}")
+        re.compile(r"\d{2}\.\d{2}\.\d{4}")
     )
     page.locator("[data-open]").first.dispatch_event("click")
     expect(page.locator(".launched").first).to_contain_text("Bereit")

@@ -251,7 +251,7 @@ def test_study_is_found_and_opened(enter: Enter, hospital: Hospital, way: str):
     for words in ("Lindqvist, Astrid", "CT Head", "T-1", "HOSPITAL-A", "T1001"):
         expect(head).to_contain_text(words)
     with override(visit.language):
-        day = date_format(TODAY - timedelta(days=3), "DATE_FORMAT")
+        day = date_format(TODAY - timedelta(days=3), "SHORT_DATE_FORMAT")
     expect(head).to_contain_text(day)
     expect(head).to_contain_text(say("also in"))
     for slug, words in (("north", "North 1"), ("south", "South 2"), ("slow", "Slow 1")):

@@ -74,7 +74,8 @@ def test_values_never_become_markup(value):
 
 
 @pytest.mark.parametrize(
-    ("language", "text"), [("en", "March 2, 2026"), ("de", "2. März 2026")]
+    ("language", "text"),
+    [("en", "March 2, 2026"), ("fr", "02/03/2026"), ("de", "02.03.2026")],
 )
 def test_date_is_in_the_users_locale_with_iso_in_the_tooltip(language, text):
     with translation.override(language):

@@ -2,3 +2,5 @@
 
 TIME_FORMAT = "H:i"
 DATETIME_FORMAT = "N j, Y, H:i"
+# Of studies: which of 01/02/2026 is the month depends on the country.
+SHORT_DATE_FORMAT = "N j, Y"
