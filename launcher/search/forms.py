@@ -10,7 +10,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, pgettext_lazy
 
 from archives.entities import Selection, SeriesIdentifier
 from archives.models import Archive, ArchiveQuerySet
@@ -35,7 +35,7 @@ PRESETS: Final = {
     "7": _("7 days"),
     "30": _("30 days"),
     "365": _("1 year"),
-    ANY: _("Any"),
+    ANY: pgettext_lazy("date", "Any"),
 }
 # Defined terms of Modality (PS3.3 C.7.3.1.1.1) that studies are looked for by.
 MODALITIES: Final = {
@@ -67,7 +67,12 @@ MODALITIES: Final = {
     "DOC": _("Document"),
     "OT": _("Other"),
 }
-SEXES: Final = [("", _("Any")), ("F", _("Female")), ("M", _("Male")), ("O", _("Other"))]
+SEXES: Final = [
+    ("", pgettext_lazy("sex", "Any")),
+    ("F", _("Female")),
+    ("M", _("Male")),
+    ("O", _("Other")),
+]
 
 
 def period(preset: str, today: date) -> tuple[date | None, date | None]:

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.utils.formats import number_format
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 
 from launcher.search.ordering import NEWEST_FIRST, Order
 
@@ -23,7 +23,7 @@ LABELS: Final[Mapping[str, Promise]] = {
     "patient_id": gettext_lazy("Patient ID"),
     "accession_number": gettext_lazy("Accession number"),
     "patient_sex": gettext_lazy("Sex"),
-    "patient_birth_date": gettext_lazy("Birth date"),
+    "patient_birth_date": pgettext_lazy("column", "Birth date"),
     "study_date": gettext_lazy("Date"),
     "modalities": gettext_lazy("Modalities"),
     "series": gettext_lazy("Series"),

@@ -11,6 +11,7 @@ from django.test import Client
 from django.utils import translation
 from django.utils.formats import date_format
 
+from launcher.search.forms import PRESETS, SEXES
 from tests.factories import make_dimse_archive
 from tests.valkey import RedisServer
 
@@ -133,6 +134,12 @@ def test_programs_get_english(client: Client, valkey: RedisServer) -> None:
 
     assert api["detail"].startswith("Send the key of an API client")
     assert launch["title"] == "Who is calling?"
+
+
+def test_any_agrees_with_what_it_is_any_of() -> None:
+    with translation.override("fr"):
+        assert str(PRESETS["any"]) == "Toutes"  # les dates
+        assert str(dict(SEXES)[""]) == "Tous"  # les sexes
 
 
 @pytest.mark.parametrize("language", ["en", "fr", "de"])
