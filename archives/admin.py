@@ -331,6 +331,7 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
         context |= {
             "product": product,
             "instruction": product.instruction(protocol),
+            "notes": product.notes_on(protocol),
             "protocol": protocol,
             "protocols": self._protocol_links(request, protocol),
             "may_verify": may_verify,

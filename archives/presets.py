@@ -34,7 +34,8 @@ class Preset:
     ``url``, ``wado_uri_url`` and ``oauth2_url`` (that of its token server) show the shape
     of its addresses. ``scope`` is what its tokens are asked for. ``enter`` says in one
     line what goes where, ``enter_dimse`` the same for DIMSE; ``notes`` are what else to
-    know. ``launch_modes`` are the ways Weasis can take, in the order in which automatic
+    know, ``dicomweb_notes`` what only concerns that protocol.
+    ``launch_modes`` are the ways Weasis can take, in the order in which automatic
     settings try them: all but ``GATEWAY`` need an archive that asks workstations for no
     password, and ``WADO_URI`` one whose address for it is entered.
     ``query_extension`` is added to each query of ``$dicom:rs``; ``repeats_parameters``
@@ -55,6 +56,7 @@ class Preset:
     called_ae_title: str = ""
     enter_dimse: str = ""
     notes: tuple[str, ...] = ()
+    dicomweb_notes: tuple[str, ...] = ()
     launch_modes: tuple[LaunchMode, ...]
     query_extension: str = ""
     repeats_parameters: bool = False
@@ -81,6 +83,9 @@ class Preset:
             }
         shapes = {"url": self.url, "wado_uri_url": self.wado_uri_url}
         return shapes | {"token_url": self.oauth2_url}
+
+    def notes_on(self, protocol: str) -> tuple[str, ...]:
+        return self.notes + (() if protocol == DIMSE else self.dicomweb_notes)
 
     def instruction(self, protocol: str) -> str:
         return self.enter_dimse if protocol == DIMSE else self.enter
@@ -140,6 +145,8 @@ _TABLE: Final = (
                 "LimitFindResults and LimitFindInstances cut answers without a word: leave "
                 "them at 0."
             ),
+        ),
+        dicomweb_notes=(
             _(
                 "Images come through the hub: old plug-ins refuse the address that Weasis "
                 "asks for directly."

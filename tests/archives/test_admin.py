@@ -771,3 +771,14 @@ def test_list_filters_by_products_in_the_users_language(admin_client):
 
     assert "Autre archive avec DICOMweb" in page
     assert "Other archive with DICOMweb" not in page
+
+
+@pytest.mark.parametrize(
+    ("protocol", "is_told"), [("dimse", False), ("dicomweb", True)]
+)
+def test_product_says_what_concerns_the_protocol(admin_client, protocol, is_told):
+    add = "/admin/archives/archive/add/"
+    page = text(admin_client.get(f"{add}?preset=orthanc&protocol={protocol}"))
+
+    assert "LimitFindResults" in page
+    assert ("old plug-ins" in page) is is_told
