@@ -31,7 +31,7 @@ result = "; ".join(f"{key}={one.value}" for key, one in client.cookies.items())
 SEARCH = """
 from launcher.search import store
 from launcher.search.criteria import SearchCriteria
-criteria = SearchCriteria(patient_id=patient_id)
+criteria = SearchCriteria(patient_id=patient_id, archives=tuple(archives))
 owner = User.objects.get(username="alice").pk
 result = [store.save(criteria, preset="", owner=owner).id for _ in range(number)]
 """
@@ -84,7 +84,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 def start_searches(
     hub: Stack, pool: ThreadPoolExecutor, cookies: str, path: str
 ) -> list[Future[Answer]]:
-    searches = hub.console.run(SEARCH, patient_id="MANY", number=WAITING)
+    searches = hub.console.run(SEARCH, patient_id="MANY", number=WAITING, archives=())
     return [
         pool.submit(hub.get, path.format(search), Cookie=cookies) for search in searches
     ]

@@ -43,6 +43,9 @@ from tests.vendors.files import files_of, many, write
 from tests.vendors.products import HEAD, KNEE, OTHER, STUDIES, VENDORS, running
 from tests.weasis_client import open_uri
 
+# Of threads that are used again, which may have a connection since an earlier test.
+pytestmark = pytest.mark.django_db
+
 DIMSE_PRODUCTS = [slug for slug, each in PRESETS.items() if DIMSE in each.protocols]
 PATIENT = Selection(patients=(PatientIdentifier(patient_id="P1"),))
 BY_SERIES = Selection(series=(SeriesIdentifier(series_instance_uid="1.2.1.2"),))

@@ -11,7 +11,7 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
-from launcher.models import ArchiveOutcome, Build, Launch
+from launcher.models import ArchiveOutcome, Build, Launch, LaunchTemplate
 from launcher.queue import seen_working
 from launcher.results import LaunchResult
 from tests.factories import make_api_client, make_dimse_archive, make_launch
@@ -77,6 +77,7 @@ def test_new_hub_is_told_what_to_do_first(admin_client):
 def test_steps_are_ticked_off_and_disappear(admin_client, settings):
     settings.VIEWERHUB_PUBLIC_URL = "http://testserver"
     archive = make_dimse_archive(last_success=timezone.now())
+    LaunchTemplate.objects.default()
     make_api_client()
     seen_working()
     page = admin_client.get(INDEX)

@@ -124,9 +124,9 @@ class PartsReader:
 
     def feed(self, data: bytes) -> Iterator[tuple[bytes, bool]]:
         """What of ``data`` is content, and whether its part ends with it."""
+        self._part._buffer += data  # first: it may complete the last delimiter
         while not self._part.is_end:
-            content = self._part.feed(data)
-            data = b""
+            content = self._part.feed(b"")
             is_last = self._part.is_complete
             if is_last:
                 self._part = self._part.following()

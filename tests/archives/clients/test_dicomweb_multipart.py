@@ -161,6 +161,8 @@ def body_of_all(parts: list[bytes], *, has_length: bool) -> bytes:
     st.lists(st.integers(0, 2**16)),
     st.booleans(),
 )
+@example([b""], [30], True)  # between the hyphens of the last delimiter
+@example([b""], list(range(60)), False)
 def test_reader_finds_every_part_wherever_the_body_is_cut(parts, cuts, has_length):
     if not has_length:
         parts = [one.replace(b"b0-und", b"b0_und") for one in parts]
