@@ -102,6 +102,7 @@ def test_focus_stays_when_archives_answer(
 def test_focus_follows_what_is_replaced(alice: Page, hub: Stack):
     with further_archive(hub, "dead", port=free_port()):
         search(alice, "lindqvist")
+        expect(alice.locator('#archive-dead[data-state="unavailable"]')).to_be_visible()
         summary = alice.locator("#chip-dead")
         summary.focus()
         alice.keyboard.press("Enter")
@@ -111,6 +112,8 @@ def test_focus_follows_what_is_replaced(alice: Page, hub: Stack):
         expect(summary).to_be_focused()
 
         search(alice, "nobody at all")
+        expect(alice.locator('#archive-dead[data-state="unavailable"]')).to_be_visible()
+        expect(alice.locator("[data-state=asking]")).to_have_count(0)
         alice.get_by_role("link", name="again").last.focus()
         alice.keyboard.press("Enter")
         expect(summary).to_be_focused()
