@@ -129,7 +129,9 @@ def test_menu_opens_with_priors_and_says_why_a_viewer_does_not(
     expect(refused).to_be_visible()
     alice.get_by_role("button", name="Open with priors").press("Enter")
 
-    expect(alice.locator(".launch-state")).to_contain_text("Ready · 55 images")
+    expect(alice.locator(".launch-state")).to_contain_text(
+        "Ready · 3 studies · 55 images"
+    )
     expect(alice.locator(".launched")).to_be_focused()
     assert len(viewer) == 1
     hub.console.run("LaunchTemplate.objects.filter(slug='web').delete()")

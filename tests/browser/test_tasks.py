@@ -491,7 +491,7 @@ def test_security_officer_sees_who_opened_what(
     )
     page = enter(username="olga").page
     page.goto("/admin/")
-    page.get_by_role("link", name="Launches", exact=True).first.click()
+    page.locator('a[href="/admin/launcher/launch/"]:visible').first.click()
     page.get_by_label("Who opened it?").fill(knee_opened.patient_id)
     page.get_by_role("button", name="Find launches").click()
     rows = page.locator("#result_list tbody tr")
