@@ -4,13 +4,22 @@ Messages are shown to users: they name the archive and what to do next, and neve
 contain patient data or credentials.
 """
 
+from typing import ClassVar
+
 
 class ArchiveError(Exception):
-    """Base class. ``str(error)`` is one or two plain sentences for a screen."""
+    """Base class. ``str(error)`` is one or two plain sentences for a screen.
+
+    ``state`` is what answers, outcomes and the health of an archive call it.
+    """
+
+    state: ClassVar[str] = "failed"
 
 
 class ArchiveUnavailableError(ArchiveError):
     """Not reachable, timed out, went silent, or HTTP 429, 502, 503, 504: try later."""
+
+    state = "unavailable"
 
 
 class ConnectionLostError(ArchiveUnavailableError):
@@ -19,6 +28,8 @@ class ConnectionLostError(ArchiveUnavailableError):
 
 class ArchiveRefusedError(ArchiveError):
     """Association rejected, HTTP 401 or 403, TLS not accepted: an administrator must act."""
+
+    state = "refused"
 
 
 class ArchiveResponseError(ArchiveError):

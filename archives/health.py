@@ -6,12 +6,6 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
-from archives.errors import (
-    ArchiveError,
-    ArchiveRefusedError,
-    ArchiveUnavailableError,
-)
-
 
 class ArchiveState(models.TextChoices):
     WORKING = "working", _("Working")
@@ -19,12 +13,6 @@ class ArchiveState(models.TextChoices):
     REFUSED = "refused", _("Refused")
     FAILED = "failed", _("Failing")
     UNKNOWN = "unknown", _("Not asked yet")
-
-    @classmethod
-    def of(cls, error: ArchiveError) -> ArchiveState:
-        if isinstance(error, ArchiveUnavailableError):
-            return cls.UNAVAILABLE
-        return cls.REFUSED if isinstance(error, ArchiveRefusedError) else cls.FAILED
 
     @property
     def condition(self) -> Q:

@@ -103,7 +103,7 @@ def _endpoint(archive: Archive, user: AnyUser) -> Endpoint | VerificationStep:
             is_ok=False,
             message=str(error),
             milliseconds=0.0,
-            state=ArchiveState.of(error),
+            state=ArchiveState(error.state),
         )
     total = min(endpoint.deadlines.total, MAXIMUM_SECONDS)
     return replace(endpoint, deadlines=replace(endpoint.deadlines, total=total))

@@ -209,7 +209,7 @@ async def _check(archive_id: int, endpoint: Endpoint | ArchiveError) -> Finding:
         async with open_client(endpoint) as client:
             await client.echo()
     except ArchiveError as error:
-        state = ArchiveState.of(error)
+        state = ArchiveState(error.state)
         return Finding(archive_id=archive_id, state=state, message=str(error))
     except Exception:  # one archive must not keep the others from being checked
         logger.exception("archive_check_failed", archive=archive_id)

@@ -16,8 +16,6 @@ from archives.clients.base import Progress
 from archives.entities import Selection, WholeStudies
 from archives.errors import (
     ArchiveError,
-    ArchiveRefusedError,
-    ArchiveUnavailableError,
 )
 from launcher import store
 from launcher.answers import Answer
@@ -212,7 +210,7 @@ async def _ask(plan: BuildPlan, archive: ArchivePlan, pulse: _Pulse) -> Answer:
     except TimeoutError:
         return answer("unavailable", _too_late(archive).message)
     except ArchiveError as error:
-        return answer(_state_of(error), str(error))
+        return answer(error.state, str(error))
     except Exception:  # one archive must not take the others' images with it
         logger.exception("archive_client_failed", archive=archive.archive_id)
         message = (
@@ -229,12 +227,6 @@ def _too_late(archive: ArchivePlan) -> Answer:
         state="unavailable",
         message=f"{archive.name} did not finish its answer in time. Try again later.",
     )
-
-
-def _state_of(error: ArchiveError) -> str:
-    if isinstance(error, ArchiveUnavailableError):
-        return "unavailable"
-    return "refused" if isinstance(error, ArchiveRefusedError) else "failed"
 
 
 def _judge(name: str, whole: WholeStudies) -> tuple[str, str]:

@@ -14,8 +14,6 @@ from typing import Final
 from archives.entities import VerificationStep
 from archives.errors import (
     ArchiveError,
-    ArchiveRefusedError,
-    ArchiveUnavailableError,
 )
 
 EXPIRES_SOON: Final = timedelta(days=30)
@@ -47,7 +45,7 @@ async def take_step(
         async with deadline:
             finding, is_ok = await action(), True
     except ArchiveError as error:
-        finding, is_ok, state = Finding(str(error)), False, _state_of(error)
+        finding, is_ok, state = Finding(str(error)), False, error.state
     return VerificationStep(
         name=name,
         is_ok=is_ok,
@@ -57,12 +55,6 @@ async def take_step(
         milliseconds=(time.perf_counter() - started) * 1000,
         state=state,
     )
-
-
-def _state_of(error: ArchiveError) -> str:
-    if isinstance(error, ArchiveUnavailableError):
-        return "unavailable"
-    return "refused" if isinstance(error, ArchiveRefusedError) else "failed"
 
 
 def tls_finding(connection: ssl.SSLObject) -> Finding:

@@ -153,7 +153,7 @@ def _note(grant: Grant, error: ArchiveError) -> None:
 
     What the archive answered about one image says nothing about the archive.
     """
-    state = ArchiveState.of(error)
+    state = ArchiveState(error.state)
     now = time.monotonic()
     if (
         state == ArchiveState.FAILED

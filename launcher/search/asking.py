@@ -22,7 +22,7 @@ from archives.entities import (
     StudyMatches,
     StudyQuery,
 )
-from archives.errors import ArchiveError, ArchiveRefusedError, ArchiveUnavailableError
+from archives.errors import ArchiveError, ArchiveUnavailableError
 from launcher.search.criteria import satisfies, spellings
 from launcher.threads import in_thread
 
@@ -88,7 +88,7 @@ async def ask_archive(
         endpoint = archive.endpoint(user)
     except ArchiveError as error:
         return ArchiveAnswer(
-            state=_state_of(error), asked=datetime.now(UTC), message=str(error)
+            state=AnswerState(error.state), asked=datetime.now(UTC), message=str(error)
         )
     answer = await ask(endpoint, queries)
     learnt = watching.finding_of(
@@ -115,7 +115,7 @@ async def ask(
             "narrow the search; if it stays silent, tell the archive's administrator."
         )
     except ArchiveError as error:
-        state, message = _state_of(error), str(error)
+        state, message = AnswerState(error.state), str(error)
     except Exception:  # one archive must not take the others' studies with it
         state, message = AnswerState.FAILED, _fault(endpoint)
     studies = _satisfying(queries, matches)
@@ -156,14 +156,6 @@ def _fault(endpoint: Endpoint) -> str:
         f"{endpoint.name} could not be asked because of an error in the hub. Tell your "
         "administrator the time of this search."
     )
-
-
-def _state_of(error: ArchiveError) -> AnswerState:
-    if isinstance(error, ArchiveUnavailableError):
-        return AnswerState.UNAVAILABLE
-    if isinstance(error, ArchiveRefusedError):
-        return AnswerState.REFUSED
-    return AnswerState.FAILED
 
 
 def _studies(matches: Iterable[StudyMatches]) -> dict[str, Study]:

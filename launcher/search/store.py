@@ -81,19 +81,16 @@ def save_answer(search: StoredSearch, slug: str, answer: ArchiveAnswer) -> None:
     cache.set(_key(search.id, slug), values, settings.VIEWERHUB_SEARCH_LIFETIME)
 
 
-def answers(
-    search: StoredSearch, slugs: Iterable[str], *, fresh: bool = False
-) -> dict[str, ArchiveAnswer]:
-    """Answers so far by slug, in the order of ``slugs``; only new ones if ``fresh``."""
+def answers(search: StoredSearch, slugs: Iterable[str]) -> dict[str, ArchiveAnswer]:
+    """Answers so far by slug, in the order of ``slugs``."""
     keys = {slug: _key(search.id, slug) for slug in slugs}
     stored = cache.get_many(keys.values())
-    found = {slug: _answer(stored[key]) for slug, key in keys.items() if key in stored}
-    oldest = timezone.now() - FRESH
-    return {
-        slug: answer
-        for slug, answer in found.items()
-        if not fresh or (answer.asked > oldest and answer.is_answered)
-    }
+    return {slug: _answer(stored[key]) for slug, key in keys.items() if key in stored}
+
+
+def is_fresh(answer: ArchiveAnswer) -> bool:
+    """Whether it is new enough to be shown again without asking."""
+    return answer.is_answered and answer.asked > timezone.now() - FRESH
 
 
 def save_series(

@@ -35,7 +35,7 @@ from launcher.views.launch_pages import visible_launch
 from launcher.views.launch_requests import address_of
 from launcher.views.progress import help_context, state_context
 from launcher.views.responses import ViewerRedirect
-from launcher.views.search_page import scope_of
+from launcher.views.search_page import SearchScope, scope_of
 
 AHEAD_PER_MINUTE: Final = 20
 LAUNCH_FIELDS: Final = (
@@ -52,7 +52,8 @@ LAUNCH_FIELDS: Final = (
 @require_POST
 def launch_create(request: HttpRequest) -> HttpResponse:
     """Open studies in a viewer: straight away, or by htmx with progress in place."""
-    if not _name_studies(request):
+    searched = _searched(request)
+    if not _name_studies(request, searched):
         message = _("This search has ended. Search again to open its studies.")
         return _problem(request, message, status=400)
     usable = Archive.objects.usable_by(request.user)
@@ -62,7 +63,7 @@ def launch_create(request: HttpRequest) -> HttpResponse:
             request, " ".join(map(str, form.non_field_errors())), status=400
         )
     values = form.cleaned_data
-    known = _known_of(request, values["selection"])
+    known = _known_of(searched, values["selection"])
     if known and len(known.patients) > 1 and "several_patients" not in request.POST:
         return _confirmation(request, known.patients)
     if "priors" in request.POST:
@@ -74,18 +75,34 @@ def launch_create(request: HttpRequest) -> HttpResponse:
     return _start(request, found, values["template"])
 
 
-def _name_studies(request: HttpRequest) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Searched:
+    """A search of the user's, and the studies that archives have answered so far."""
+
+    scope: SearchScope
+    studies: tuple[FoundStudy, ...]
+
+
+def _searched(request: HttpRequest) -> _Searched | None:
+    """``None`` without a search, or where it has expired."""
+    user: Any = request.user
+    search_id = request.POST.get("search")
+    stored = search_store.load(search_id, user.pk) if search_id else None
+    if stored is None:
+        return None
+    scope = scope_of(stored, user)
+    return _Searched(scope, merge(search_store.answers(stored, scope.slugs)))
+
+
+def _name_studies(request: HttpRequest, searched: _Searched | None) -> bool:
     """Replace the keys of studies in a search by UIDs; false if one is not known."""
     keys = request.POST.getlist("study")
     if not keys:
         return True
-    user: Any = request.user
-    stored = search_store.load(request.POST.get("search", ""), user.pk)
-    if stored is None:
+    if searched is None:
         return False
-    scope = scope_of(stored, user)
-    merged = merge(search_store.answers(stored, scope.slugs))
-    uids = {scope.key_of(one): one.study.study_instance_uid for one in merged}
+    key_of = searched.scope.key_of
+    uids = {key_of(one): one.study.study_instance_uid for one in searched.studies}
     if not uids.keys() >= set(keys):
         return False
     posted = request.POST.copy()
@@ -113,20 +130,15 @@ class _Known:
         return {slug for one in self.found for slug in one.archives}
 
 
-def _known_of(request: HttpRequest, selection: Selection) -> _Known | None:
-    """``None`` without a search, or where it has expired."""
-    user: Any = request.user
-    search_id = request.POST.get("search")
-    stored = search_store.load(search_id, user.pk) if search_id else None
-    if stored is None:
+def _known_of(searched: _Searched | None, selection: Selection) -> _Known | None:
+    if searched is None:
         return None
     wanted = {
         *selection.study_instance_uids,
         *(one.study_instance_uid for one in selection.series),
     }
-    answers = search_store.answers(stored, scope_of(stored, user).slugs)
     found = tuple(
-        one for one in merge(answers) if one.study.study_instance_uid in wanted
+        one for one in searched.studies if one.study.study_instance_uid in wanted
     )
     return _Known(found, is_complete=len(found) == len(wanted))
 
@@ -162,7 +174,7 @@ def launch_ahead(request: HttpRequest) -> HttpResponse:
     if not settings.VIEWERHUB_BUILD_AHEAD or not form.is_valid() or _is_hasty(user):
         return done
     selection, archives = form.cleaned_data["selection"], form.cleaned_data["archives"]
-    found = _found(selection, archives, _known_of(request, selection))
+    found = _found(selection, archives, _known_of(_searched(request), selection))
     chosen = Offers(user, address_of(request)).of(found).first
     if not chosen.problem and chosen.template.viewer is None:
         services.build_ahead(selection=selection, archives=chosen.archives, user=user)

@@ -100,17 +100,18 @@ async def search_results(request: HttpRequest, search_id: str) -> HttpResponse:
     scope = await load_scope(request, search_id)
     if scope is None:
         return await in_thread(_expired, request)
-    fresh = await in_thread(search_store.answers, scope.search, scope.slugs, fresh=True)
+    # Old answers too: their studies are there at once, and replaced by new ones.
+    answers = await in_thread(search_store.answers, scope.search, scope.slugs)
+    fresh = {slug: one for slug, one in answers.items() if search_store.is_fresh(one)}
     if "wait" in request.GET:
         missing = [one for one in scope.archives if one.slug not in fresh]
         asked = await asyncio.gather(
             *(_ask(scope.search, one, request.user) for one in missing)
         )
         fresh |= {one.slug: it for one, it in zip(missing, asked, strict=True)}
+        answers = scope.in_order(answers | fresh)
 
     def page() -> HttpResponse:
-        # Old answers too: their studies are there at once, and replaced by new ones.
-        answers = search_store.answers(scope.search, scope.slugs)
         context = results_context(request, scope, answers, fresh)
         return render_compressed(request, "launcher/search.html", context)
 
@@ -132,9 +133,9 @@ async def search_archive(
         return await in_thread(
             render, request, "launcher/_chip_ended.html", {"slug": slug}
         )
-    known = await in_thread(search_store.answers, scope.search, [slug], fresh=True)
+    known = await in_thread(search_store.answers, scope.search, [slug])
     answer = known.get(slug)
-    if answer is None or "again" in request.GET:
+    if not answer or not search_store.is_fresh(answer) or "again" in request.GET:
         answer = await _ask(scope.search, archive, request.user)
 
     def chip() -> HttpResponse:

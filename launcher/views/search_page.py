@@ -61,6 +61,10 @@ class SearchScope:
     def archive(self, slug: str) -> Archive | None:
         return next((one for one in self.archives if one.slug == slug), None)
 
+    def in_order(self, answers: dict[str, ArchiveAnswer]) -> dict[str, ArchiveAnswer]:
+        """The same with the best archive first, as they are merged."""
+        return {slug: answers[slug] for slug in self.slugs if slug in answers}
+
     def key_of(self, found: FoundStudy) -> str:
         return search_store.key_of(self.search, found.study.study_instance_uid)
 

@@ -248,7 +248,7 @@ def test_build_under_way_elsewhere_is_left_alone(embedded_archive):
     background.run(with_another_worker())
 
     launch.refresh_from_db()
-    assert launch.state in Launch.UNFINISHED
+    assert launch.state == Launch.State.PENDING
     assert not ArchiveOutcome.objects.exists()
 
 

@@ -13,6 +13,7 @@ from archives.embedded import EmbeddedArchive
 from archives.models import Archive
 from launcher.search import ordering
 from launcher.search import store as search_store
+from launcher.search.asking import merge
 from tests.factories import make_dimse_archive
 from tests.servers import IgnoresKeys, Limited
 
@@ -139,6 +140,23 @@ def test_later_fragment_merges_what_is_there_already(client, served, files):
 
     assert "also in" not in text_of(first)
     assert text_of(second).count("Main PACS also in Copy") == 3
+
+
+def test_answers_are_merged_with_the_best_archive_first(client, served, monkeypatch):
+    make_dimse_archive(served, position=1)
+    make_dimse_archive(served, slug="copy", name="Copy", position=2)
+    results = search(client, quick="lindqvist")
+    fragment(client, results, "copy")
+    merged = []
+
+    def merging(answers):
+        merged.append(list(answers))
+        return merge(answers)
+
+    monkeypatch.setattr("launcher.search.asking.merge", merging)
+    client.get(f"{results}?wait")
+
+    assert merged == [["main", "copy"]]
 
 
 def test_recent_answer_is_shown_again_without_asking(client, served):
