@@ -33,7 +33,8 @@ def search(page: Page, text: str) -> None:
 
 def choose_language(page: Page, name: str) -> None:
     page.locator("header details:has([name=language]) summary").click()
-    page.get_by_role("button", name=name, exact=True).click()
+    with page.expect_event("load"):  # of the page that comes in that language
+        page.get_by_role("button", name=name, exact=True).click()
 
 
 def test_search_launch_and_progress_in_german(page: Page, viewer: list[str]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from django.test import Client, override_settings
 from django.utils import timezone
+from redis import Redis
 
 from tests.environment import free_port
 from tests.factories import make_dimse_archive
@@ -55,8 +56,12 @@ def test_metrics_are_for_the_given_networks(
 
 @pytest.mark.django_db
 def test_metrics_tell_how_archives_and_the_queue_are_doing(
-    client: Client, valkey: RedisServer
+    client: Client, valkey: RedisServer, settings: Any
 ) -> None:
+    settings.CELERY_TASK_DEFAULT_QUEUE = "a-queue-of-this-test"
+    with Redis.from_url(settings.CELERY_BROKER_URL) as broker:
+        broker.rpush(settings.CELERY_TASK_DEFAULT_QUEUE, "a task")
+        broker.expire(settings.CELERY_TASK_DEFAULT_QUEUE, 60)
     now = timezone.now()
     make_dimse_archive(last_success=now, last_milliseconds=42)
     make_dimse_archive(name="Old", slug="old", last_error=now, last_message="Private.")
@@ -69,7 +74,7 @@ def test_metrics_tell_how_archives_and_the_queue_are_doing(
         'viewerhub_archive_state{archive="old",state="failed"} 1.0',
         'viewerhub_archive_latency_seconds{archive="main"} 0.042',
         "viewerhub_builds_unfinished 0.0",
-        "viewerhub_queue_tasks 0.0",
+        "viewerhub_queue_tasks 1.0",
     ):
         assert f"\n{line}\n" in text
     assert "Private" not in text
