@@ -81,6 +81,19 @@ def test_archive_is_registered_from_a_preset(
     expect(page.locator(".vh-bad")).to_have_count(0)
 
 
+def test_refused_form_begins_at_the_first_wrong_field(administrator: Page):
+    page = administrator
+    page.goto("/admin/archives/archive/add/?preset=orthanc&protocol=dimse")
+    page.get_by_label("Name", exact=False).first.fill("Third PACS")
+    page.locator("#id_slug").fill("third")
+    page.locator("#id_host").fill("no such host")
+    page.locator("#id_port").fill("104")
+
+    save(page)
+
+    expect(page.locator("#id_host")).to_be_focused()
+
+
 def test_form_asks_for_the_fields_of_the_chosen_authentication(administrator: Page):
     page = administrator
     page.goto("/admin/archives/archive/add/?preset=azure&protocol=dicomweb")

@@ -33,6 +33,12 @@ document.addEventListener("click", async (event) => {
   }
 });
 
+// A form that came back begins where something is wrong: after Django's own script, which
+// puts the focus on the first field.
+addEventListener("load", () => {
+  document.querySelector("[aria-invalid=true]")?.focus();
+});
+
 document.addEventListener("DOMContentLoaded", () => {
   const button = document.querySelector("[data-preview]");
   if (!button) return;
