@@ -21,6 +21,11 @@ def program(*names: str) -> str | None:
     return next(filter(None, map(shutil.which, names)), None)
 
 
+def chromium() -> str | None:
+    """The one without windows first: it starts and opens pages in a third of the time."""
+    return program("chromium-headless-shell", "chromium", "chromium-browser")
+
+
 def orthanc_dicomweb_plugin() -> str | None:
     return next(filter(os.path.exists, ORTHANC_DICOMWEB_PLUGINS), None)
 
@@ -43,7 +48,7 @@ REQUIREMENTS: dict[str, tuple[str, Callable[[], object]]] = {
     "postgresql": ("PostgreSQL's server", lambda: postgresql_program("initdb")),
     "redis-server": ("redis-server", lambda: program("redis-server")),
     "gettext": ("gettext", lambda: all(map(program, ("xgettext", "msgmerge")))),
-    "chromium": ("Chromium", lambda: program("chromium", "chromium-browser")),
+    "chromium": ("Chromium", chromium),
 }
 
 

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from tests.demo import ROOT, Demo, environment, running_demo
 from tests.page_states import THEMES, all_states, pictures_shown, put_on
-from tests.requirements import program
+from tests.requirements import chromium
 
 FOLDER = ROOT / "docs" / "images"
 PASSWORD = "for the pictures"
@@ -30,12 +30,12 @@ SIZES: dict[str, ViewportSize] = {
 
 def main() -> None:
     wanted = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-    chromium = program("chromium", "chromium-browser")
-    if chromium is None:
+    executable = chromium()
+    if executable is None:
         raise SystemExit("Install Chromium first: apt-get install chromium")
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        browser = playwright.chromium.launch(executable_path=executable, args=arguments)
         with browser:
             if wanted is None:
                 take_documentation(browser, Path(folder))

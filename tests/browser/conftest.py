@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwrig
 
 from archives.embedded import EmbeddedArchive
 from tests.dicom_files import DicomFiles
-from tests.requirements import needs, program
+from tests.requirements import chromium, needs
 from tests.stack import Stack, start_stack
 
 expect.set_options(timeout=20_000)
@@ -26,6 +26,9 @@ ARGUMENTS = (
     "--disable-sync",
     "--disable-features=PreloadTopChromeWebUI,PreloadTopChromeWebUILessNavigations",
 )
+# What Chromium says of an answer that the test asked for, and of a viewer that the page
+# names later than some seconds after the user's last click.
+NO_COMPLAINTS = ("Failed to load resource", "Not allowed to launch 'weasis:")
 WATCH = """
 document.addEventListener("securitypolicyviolation", (event) =>
   console.error(`Content Security Policy: ${event.violatedDirective} ${event.blockedURI}`));
@@ -42,9 +45,8 @@ def playwright() -> Iterator[Playwright]:
 
 @pytest.fixture(scope="module")
 def browser(playwright: Playwright) -> Iterator[Browser]:
-    executable = program("chromium", "chromium-browser")
     browser = playwright.chromium.launch(
-        executable_path=executable, args=list(ARGUMENTS)
+        executable_path=chromium(), args=list(ARGUMENTS)
     )
     yield browser
     browser.close()
@@ -103,7 +105,7 @@ def watch(page: Page, url: str, complaints: list[str], viewer: list[str]) -> Non
         "console",
         lambda message: (
             complaints.append(message.text)
-            if message.type == "error" and "Failed to load resource" not in message.text
+            if message.type == "error" and not message.text.startswith(NO_COMPLAINTS)
             else None
         ),
     )

@@ -490,7 +490,8 @@ def test_hostile_values_stay_text(alice: Page, hub: Stack, complaints: list[str]
         expect(studies(alice)).to_have_count(len(PAYLOADS))
         for number in range(len(PAYLOADS)):
             alice.locator("[data-expand]").nth(number).click()
-        expect(alice.locator(".series")).to_have_count(len(PAYLOADS))
+            # Series that arrive move the rows below: a click is lost that began before.
+            expect(alice.locator(".series")).to_have_count(number + 1)
         studies(alice).first.get_by_role("button", name="Open in Weasis").click()
         expect(alice.locator(".launch-state").first).to_contain_text("image")
         alice.goto(f"{hub.url}/launches/")

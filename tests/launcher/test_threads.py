@@ -18,6 +18,9 @@ from tests.asgi import serve_hub
 from tests.loops import run
 from tests.processes import wait_until
 
+# Threads that other tests left may have a connection, which is looked at.
+pytestmark = pytest.mark.django_db
+
 
 async def ident() -> int:
     return await sync_to_async(threading.get_ident)()

@@ -21,7 +21,8 @@ from tests.dicomweb_studies import make_study, serving
 from tests.loops import run
 
 OLD = make_study("1.1", study_date="20100704")
-RECENT = make_study("1.2", study_date=f"{date.today():%Y%m%d}")
+TODAY = date.today()
+RECENT = make_study("1.2", study_date=f"{TODAY:%Y%m%d}")
 
 
 def verify(
@@ -42,7 +43,7 @@ def test_verify_tells_of_each_step():
 
     assert [step.name for step in steps] == ["Reached", "Query", "Clock", "Image"]
     assert all(step.is_ok and step.milliseconds > 0 for step in steps)
-    assert f"{date.today():%Y-%m-%d}" in steps[1].message
+    assert f"{TODAY:%Y-%m-%d}" in steps[1].message
     assert "agrees" in steps[2].message
     assert "WADO-RS" in steps[3].message
 
