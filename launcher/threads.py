@@ -58,6 +58,16 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
         return await call(function, *args, **kwargs)
 
 
+async def in_shared_thread(
+    function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """The same in one thread for all, one call after the other.
+
+    For what viewers ask, who may be thousands: each call is a query by an index.
+    """
+    return await sync_to_async(_without_trace)(function, *args, **kwargs)
+
+
 def _without_trace(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     try:
         return function(*args, **kwargs)

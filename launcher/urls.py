@@ -19,6 +19,22 @@ from launcher.views import (
 from launcher.views.launch_urls import launch_url
 
 app_name = "launcher"
+# First: images are asked for by the thousand, and each looks for its view.
+viewers: list[URLPattern] = [
+    path("m/<str:token>", manifests.manifest_detail, name="manifest_detail"),
+    path("m/<str:token>/<str:part>", manifests.manifest_detail, name="manifest_part"),
+    path("gateway/<slug:slug>/wado", gateway.wado_uri, name="gateway_wado_uri"),
+    path(
+        "gateway/<slug:slug>/wado/<str:study>/<str:series>/<str:name>",
+        gateway.file,
+        name="gateway_file",
+    ),
+    path(
+        "gateway/<slug:slug>/dicom-web/<path:path>",
+        gateway.dicomweb,
+        name="gateway_dicomweb",
+    ),
+]
 portal: list[URLPattern] = [
     path("", search.search_start, name="search_start"),
     path("search/", search.search_create, name="search_create"),
@@ -100,18 +116,5 @@ external: list[URLPattern] = [
         manifest_urls.manifest_resume,
         name="manifest_resume",
     ),
-    path("m/<str:token>", manifests.manifest_detail, name="manifest_detail"),
-    path("m/<str:token>/<str:part>", manifests.manifest_detail, name="manifest_part"),
-    path("gateway/<slug:slug>/wado", gateway.wado_uri, name="gateway_wado_uri"),
-    path(
-        "gateway/<slug:slug>/wado/<str:study>/<str:series>/<str:name>",
-        gateway.file,
-        name="gateway_file",
-    ),
-    path(
-        "gateway/<slug:slug>/dicom-web/<path:path>",
-        gateway.dicomweb,
-        name="gateway_dicomweb",
-    ),
 ]
-urlpatterns: list[URLPattern] = [*portal, *external]
+urlpatterns: list[URLPattern] = [*viewers, *portal, *external]

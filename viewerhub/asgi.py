@@ -5,16 +5,20 @@ long time by many at once, so those requests get no thread of their own; every o
 one.
 """
 
+import asyncio
 import os
+from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable
+from io import BytesIO
 from typing import Any
 
 import django
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.urls import set_script_prefix
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "viewerhub.settings")
 django.setup(set_prefix=False)
@@ -48,26 +52,48 @@ class PortalHandler(ASGIHandler):
 
 
 class ViewerHandler(ASGIHandler):
-    """Django's handler without its thread per request.
+    """Django's handler without what surrounds a request: its body, signals and threads.
 
-    Database calls of these views share one thread: each is a single indexed query, and
-    waiting happens on the event loop.
+    Of thousands of images each would cost as much as the view. These views read no body,
+    and call the database by ``launcher.threads``, which gives connections back.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.handle(scope, receive, send)
-
-    async def send_response(self, response: HttpResponseBase, send: Send) -> None:
-        """Django only closes what it has sent whole; images break off, too."""
+        set_script_prefix(get_script_prefix(scope))
+        request, refusal = self.create_request(scope, BytesIO())
+        if request is None:
+            if refusal is not None:
+                await self.send_response(refusal, send)
+            return
+        answering = asyncio.create_task(self._answer(request, send))
+        leaving = asyncio.create_task(_left(receive))
         try:
-            await super().send_response(response, send)
-        except BaseException:
-            await sync_to_async(response.close, thread_sensitive=True)()
-            raise
+            await asyncio.wait([answering, leaving], return_when=FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            # Nobody takes the answer, unless it is sent; views let archives go.
+            if not answering.done():
+                answering.cancel()
+                await asyncio.wait([answering])
+        if not answering.cancelled():
+            answering.result()
+
+    async def _answer(self, request: HttpRequest, send: Send) -> None:
+        response = await self.run_get_response(request)
+        try:
+            await self.send_response(response, send)
+        finally:
+            response.close()
 
 
-class WaitingHandler(ViewerHandler):
-    """The same with middleware, for views that wait while archives are asked.
+async def _left(receive: Receive) -> None:
+    """Return when the client has closed the connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class WaitingHandler(ASGIHandler):
+    """Without a thread for each request, for views that wait while archives are asked.
 
     What middleware does takes that one thread for a moment; views do their own work by
     ``launcher.threads.in_thread``.
@@ -80,6 +106,9 @@ class WaitingHandler(ViewerHandler):
             "whitenoise.middleware.WhiteNoiseMiddleware",
         )
     )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.handle(scope, receive, send)
 
     def load_middleware(self, is_async: bool = False) -> None:
         everything = settings.MIDDLEWARE

@@ -12,6 +12,7 @@ from viewerhub import operations
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 urlpatterns = [
+    path("", include("launcher.urls")),
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
     path("language/", set_language, name="set_language"),
@@ -19,5 +20,4 @@ urlpatterns = [
     path("readyz", operations.ReadinessView.as_view(), name="readyz"),
     path("metrics", operations.metrics, name="metrics"),
     path("api/v1/", api.urls),
-    path("", include("launcher.urls")),
 ]

@@ -155,10 +155,11 @@ class CachedSeries:
     def open(self, sop_instance_uid: str) -> CachedImage | None:
         """An image that is there, or one of which a good part is."""
         path = self._path(sop_instance_uid)
-        for candidate in (path, path.with_suffix(".part"), path):
+        for suffix in (".dcm", ".part", ".dcm"):
             with suppress(FileNotFoundError):
+                candidate = path.with_suffix(suffix)
                 descriptor = os.open(candidate, os.O_RDONLY | os.O_CLOEXEC)
-                image = CachedImage(path, descriptor, is_whole=candidate == path)
+                image = CachedImage(path, descriptor, is_whole=suffix == ".dcm")
                 if image.is_whole or image.size >= PIECE:
                     return image
                 image.close()
@@ -267,10 +268,22 @@ class CachedImage:
 
     def read(self) -> bytes:
         """The next piece; empty at the end, or where no more has arrived yet."""
-        rest = max(self.size - self._position, 0)
-        piece = os.pread(self._descriptor, min(rest, PIECE), self._position)
+        piece = os.pread(self._descriptor, self._next_size(), self._position)
         self._position += len(piece)
         return piece
+
+    def read_from_memory(self) -> bytes:
+        """The same without waiting for a disk: empty where that would be needed, too."""
+        buffer = memoryview(bytearray(self._next_size()))
+        try:
+            read = os.preadv(self._descriptor, [buffer], self._position, os.RWF_NOWAIT)
+        except (AttributeError, OSError):  # not every system and file system can
+            return b""
+        self._position += read
+        return bytes(buffer[:read])
+
+    def _next_size(self) -> int:
+        return min(max(self.size - self._position, 0), PIECE)
 
     @property
     def is_read(self) -> bool:

@@ -58,7 +58,8 @@ class CachedStream:
         heard = loop.time()
         while True:
             was_whole = self._image.is_whole
-            piece = await asyncio.to_thread(self._image.read)
+            piece = self._image.read_from_memory()
+            piece = piece or await asyncio.to_thread(self._image.read)
             if piece:
                 yield piece
                 if self._image.is_read:

@@ -15,14 +15,13 @@ from enum import Enum, auto
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from asgiref.sync import sync_to_async
 from redis.exceptions import RedisError
 
 from archives.entities import InstanceIdentifier, Selection, Study
 from launcher import store
 from launcher.models import ArchiveOutcome, Build
 from launcher.selections import names_all_of
-from launcher.threads import in_thread, release_connection
+from launcher.threads import in_shared_thread
 from launcher.waiting import until_done
 
 # Weasis waits 15 s for the first byte of an image.
@@ -153,7 +152,7 @@ async def contents_of(
             raise
         version = None
     if version is None and kept is None and patience is not Patience.NONE:
-        was_listed, is_under_way = await in_thread(_expected, *key)
+        was_listed, is_under_way = await in_shared_thread(_expected, *key)
         if was_listed or (is_under_way and patience is Patience.FOR_FIRST):
             version = await _built(*key, was_finished=was_listed)
     kept = _kept.get(key)  # others may have read it meanwhile
@@ -175,7 +174,6 @@ def _expected(build_id: str, archive_id: int) -> tuple[bool, bool]:
 
 async def _built(build_id: str, archive_id: int, *, was_finished: bool) -> str | None:
     """The version of the answer to come; the other archives are not waited for."""
-    await sync_to_async(release_connection)()
     waiting = until_done(
         build_id, [archive_id], was_finished=was_finished, deadline=DEADLINE
     )
@@ -203,14 +201,18 @@ async def _load(key: _Key, version: str) -> Contents:
     answer = await store.load_answer(*key)
     if answer is None:
         return Contents()
-    build = await Build.objects.filter(pk=key[0]).afirst()
-    selection = build.get_selection() if build else Selection()
+    selection = await in_shared_thread(_selection, key[0])
     contents = index(answer.studies, selection)
     if contents.instances:
         _keep(key, _Kept(version, contents))
     else:
         _kept.pop(key, None)
     return contents
+
+
+def _selection(build_id: str) -> Selection:
+    build = Build.objects.filter(pk=build_id).first()
+    return build.get_selection() if build else Selection()
 
 
 def _keep(key: _Key, new: _Kept) -> None:

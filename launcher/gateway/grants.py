@@ -7,7 +7,6 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
 from redis.exceptions import RedisError
 
@@ -18,6 +17,7 @@ from launcher.events import listener
 from launcher.gateway.contents import Contents, Patience, contents_of
 from launcher.launching.callers import bearer_token
 from launcher.models import Launch
+from launcher.threads import in_shared_thread
 from launcher.tokens import digest
 
 # A viewer asks for thousands of images with one token, and looking it up costs more than
@@ -93,7 +93,7 @@ async def _opened(token: str, slug: str) -> Opened | Launch | None:
     until, opened = _kept.get(key, (0.0, None))
     if opened is not None and time.monotonic() < until:
         return opened
-    found = await sync_to_async(_open)(token, slug)
+    found = await in_shared_thread(_open, token, slug)
     if isinstance(found, tuple):
         _kept[key] = time.monotonic() + GRANT_SECONDS, found
         _kept.move_to_end(key)

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 import structlog
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Case, F, Value, When
@@ -31,7 +30,7 @@ from launcher.middleware import POLICY
 from launcher.models import ArchiveOutcome, Launch
 from launcher.retrieval import Version
 from launcher.store import Collected
-from launcher.threads import release_connection
+from launcher.threads import in_shared_thread
 from launcher.waiting import until_done
 
 logger = structlog.get_logger(__name__)
@@ -53,14 +52,14 @@ async def manifest_detail(
     """The manifest of a launch, or a part of it. Repeatable, from any web process."""
     if part not in set(Part):
         raise Http404
-    found = await sync_to_async(delivery.load)(token)
+    found = await in_shared_thread(delivery.load, token)
     if found is None:
         raise Http404
     reader = _reader(request, Part(part), found.language)
     if not found.is_open:
         return _whole(request, reader, delivery.render_message(delivery.CLOSED, reader))
     if found.uploaded_manifest:
-        await sync_to_async(_mark_fetched)(found, reader.version, has_images=True)
+        await in_shared_thread(_mark_fetched, found, reader.version, has_images=True)
         # As it was sent: XML, whatever was asked for. Weasis looks at the first byte.
         reader = replace(reader, reads_json=False)
         return _whole(request, reader, delivery.render_upload(found, reader))
@@ -71,8 +70,8 @@ async def manifest_detail(
                 answer.state in ArchiveOutcome.WITH_IMAGES
                 for answer in collected.answers.values()
             )
-            await sync_to_async(_mark_fetched)(
-                found, reader.version, has_images=has_images
+            await in_shared_thread(
+                _mark_fetched, found, reader.version, has_images=has_images
             )
             return _whole(request, reader, await _deliver(found, collected, reader))
     except RedisError:  # it may be back in a moment
@@ -118,8 +117,7 @@ async def _when_ready(found: Delivery, reader: Reader) -> AsyncIterator[bytes]:
     yield b"   \n" if reader.reads_json else DECLARATION
     try:
         # Now, while the archives are being asked, and not when their answer is there.
-        await sync_to_async(_mark_fetched)(found, reader.version, has_images=False)
-        await sync_to_async(release_connection)()
+        await in_shared_thread(_mark_fetched, found, reader.version, has_images=False)
         async for _ in until_done(
             found.build_id,
             [archive.pk for archive in found.archives],

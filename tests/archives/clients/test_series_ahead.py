@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 from collections.abc import Iterator
 from dataclasses import replace
@@ -353,6 +354,30 @@ def test_series_has_one_retriever(tmp_path):
     with series.lock():
         assert series.lock() is None
     assert series.lock() is not None
+
+
+def test_memory_gives_what_the_disk_does_and_nothing_where_it_can_not(
+    tmp_path, monkeypatch
+):
+    series = ImageCache(directory=tmp_path).series("archive", "1.2")
+    content = bytes(range(256)) * 8192  # two pieces
+    with series.lock():
+        arriving = series.create("1.2.3")
+        arriving.write(content)
+        arriving.finish()
+    image = series.open("1.2.3")
+
+    first = image.read_from_memory() or image.read()
+    monkeypatch.setattr(os, "preadv", refuse)
+
+    assert image.read_from_memory() == b""
+    assert first + image.read() == content
+    assert image.is_read
+    image.close()
+
+
+def refuse(*arguments: object) -> int:
+    raise BlockingIOError("It is not in memory.")
 
 
 def test_image_that_arrives_is_read_as_it_grows(tmp_path):
