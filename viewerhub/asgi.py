@@ -79,11 +79,8 @@ class ViewerHandler(ASGIHandler):
             answering.result()
 
     async def _answer(self, request: HttpRequest, send: Send) -> None:
-        response = await self.run_get_response(request)
-        try:
-            await self.send_response(response, send)
-        finally:
-            response.close()
+        # Not closed: that is a signal, too, and they open nothing that it would close.
+        await self.send_response(await self.run_get_response(request), send)
 
 
 async def _left(receive: Receive) -> None:

@@ -20,13 +20,13 @@ from archives.clients.base import DicomWebEndpoint
 from archives.clients.credentials import AwsKeys
 from archives.clients.http_failures import raise_for_status, translated_errors
 from archives.clients.http_pool import pool_of, turns_of
+from archives.clients.http_transport import MAXIMUM_PIECE
 from archives.errors import (
     ArchiveResponseError,
     ArchiveUnavailableError,
 )
 
 MAXIMUM_REDIRECTS: Final = 3
-MAXIMUM_PIECE: Final = 128 * 1024
 
 # They log every URL, and the keys of a search are patient data.
 for _name in ("httpx2", "httpcore2"):

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 import httpcore2
 import httpx2
 
 from archives.clients.outgoing import OutgoingRules, permitted_addresses
+
+# Of a body, that is handed on at once.
+MAXIMUM_PIECE: Final = 256 * 1024
 
 
 class PinnedTransport(httpx2.AsyncHTTPTransport):
@@ -76,4 +80,32 @@ class _PinnedBackend(httpcore2.AnyIOBackend):
         self, address: str, port: int, timeout: float | None
     ) -> httpcore2.AsyncNetworkStream:
         # An IP address is not resolved again.
-        return await super().connect_tcp(address, port, timeout)
+        return _Stream(await super().connect_tcp(address, port, timeout))
+
+
+class _Stream(httpcore2.AsyncNetworkStream):
+    """Reads as much as has come: httpcore2 asks for 64 KiB, each of which costs its own."""
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await self._stream.read(max(max_bytes, MAXIMUM_PIECE), timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        return _Stream(stream)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)

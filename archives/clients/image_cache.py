@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 PIECE: Final = 1 << 20
+_READ: Final = 256 * 1024
 # What a file takes besides its bytes: many small ones fill a disk, too.
 FILE: Final = 4096
 # A series counts as requested for so long after the last ``request``.
@@ -154,15 +155,20 @@ class CachedSeries:
 
     def open(self, sop_instance_uid: str) -> CachedImage | None:
         """An image that is there, or one of which a good part is."""
-        path = self._path(sop_instance_uid)
-        for suffix in (".dcm", ".part", ".dcm"):
-            with suppress(FileNotFoundError):
-                candidate = path.with_suffix(suffix)
+        path = str(
+            self._path(sop_instance_uid)
+        )  # it is opened more often than it is there
+        partial = f"{path.removesuffix('.dcm')}.part"
+        for candidate in (path, partial, path):
+            try:
                 descriptor = os.open(candidate, os.O_RDONLY | os.O_CLOEXEC)
-                image = CachedImage(path, descriptor, is_whole=suffix == ".dcm")
-                if image.is_whole or image.size >= PIECE:
-                    return image
-                image.close()
+            except FileNotFoundError:
+                continue
+            is_whole = candidate is path
+            image = CachedImage(Path(path), descriptor, is_whole=is_whole)
+            if is_whole or image.size >= PIECE:
+                return image
+            image.close()
         return None
 
     def create(self, sop_instance_uid: str) -> ArrivingImage:
@@ -231,9 +237,12 @@ class ArrivingImage:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._partial = path.with_suffix(".part")
-        _discard(self._partial)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._descriptor = os.open(self._partial, flags, 0o600)
+        try:
+            self._descriptor = os.open(self._partial, flags, 0o600)
+        except FileExistsError:  # of a process that was killed
+            _discard(self._partial)
+            self._descriptor = os.open(self._partial, flags, 0o600)
 
     def write(self, *parts: bytes) -> None:
         for start in range(0, len(parts), _PARTS_AT_ONCE):
@@ -283,7 +292,7 @@ class CachedImage:
         return bytes(buffer[:read])
 
     def _next_size(self) -> int:
-        return min(max(self.size - self._position, 0), PIECE)
+        return min(max(self.size - self._position, 0), _READ)
 
     @property
     def is_read(self) -> bool:

@@ -184,6 +184,15 @@ class Series:
             async with asyncio.timeout(_POLL_SECONDS * 5):
                 await event.wait()
 
+    def take(self, sop_instance_uid: str) -> CachedImage | None:
+        """The image if it is there, or a good part of it."""
+        image = self.files.open(sop_instance_uid)
+        if image:
+            self._first_arrival = self._first_arrival or self._loop.time()
+            if image.is_whole:
+                self._served.add(sop_instance_uid)
+        return image
+
     async def find(self, sop_instance_uid: str) -> CachedImage | None:
         """The image, waited for while the retrieval runs; ``None`` if it does not come.
 
@@ -193,10 +202,7 @@ class Series:
         has_waited = False
         while True:
             is_over = not self.is_running
-            if image := self.files.open(sop_instance_uid):
-                self._first_arrival = self._first_arrival or self._loop.time()
-                if image.is_whole:
-                    self._served.add(sop_instance_uid)
+            if image := self.take(sop_instance_uid):
                 return image
             if is_over:
                 if has_waited:
@@ -258,10 +264,11 @@ class SeriesAhead:
         image = None
         try:
             sop_instance_uid = identifier.sop_instance_uid
-            is_here = series.files.has(sop_instance_uid)
-            if not is_here and series.wants_to_run(sop_instance_uid) and self._may_run:
-                series.run(self._retrieve)
-            image = await series.find(sop_instance_uid)
+            image = series.take(sop_instance_uid)
+            if image is None:
+                if series.wants_to_run(sop_instance_uid) and self._may_run:
+                    series.run(self._retrieve)
+                image = await series.find(sop_instance_uid)
             stream = CachedStream(series, image, sop_instance_uid) if image else None
             yield stream
         finally:
