@@ -6,10 +6,13 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
-from pydicom import dcmread
+from pydicom import FileDataset, dcmread
 from pynetdicom import AE, build_context, evt
 
 from archives.embedded.server import send_without_delay
+
+# pynetdicom may take an answer that comes at once for a request, and wait in vain.
+ATTEMPTS = 3
 
 
 def store(host: str, port: int, ae_title: str, paths: Iterable[Path]) -> None:
@@ -21,9 +24,21 @@ def store(host: str, port: int, ae_title: str, paths: Iterable[Path]) -> None:
 
 def _store(host: str, port: int, ae_title: str, paths: Iterable[Path]) -> None:
     files = [dcmread(path) for path in paths]
+    for _ in range(ATTEMPTS):
+        files = _sent(host, port, ae_title, files)
+        if not files:
+            return
+    raise ValueError(f"{files[0].filename} got no answer")
+
+
+def _sent(
+    host: str, port: int, ae_title: str, files: list[FileDataset]
+) -> list[FileDataset]:
+    """Send until an answer is lost; the files from that one on."""
     kinds = {(one.SOPClassUID, one.file_meta.TransferSyntaxUID) for one in files}
     contexts = [build_context(*kind) for kind in sorted(kinds)]
     entity = AE(ae_title="TESTS")
+    entity.dimse_timeout = 10
     association = entity.associate(
         host,
         port,
@@ -31,9 +46,13 @@ def _store(host: str, port: int, ae_title: str, paths: Iterable[Path]) -> None:
         ae_title=ae_title,
         evt_handlers=[(evt.EVT_CONN_OPEN, send_without_delay)],
     )
-    try:
-        for one in files:
-            if association.send_c_store(one).Status != 0:
-                raise ValueError(f"{one.filename} was refused")
-    finally:
-        association.release()
+    for number, one in enumerate(files):
+        answer = association.send_c_store(one)
+        if "Status" not in answer:
+            association.abort()
+            return files[number:]
+        if answer.Status != 0:
+            association.release()
+            raise ValueError(f"{one.filename} was refused")
+    association.release()
+    return []

@@ -164,6 +164,7 @@ class Visit:
     def search(self, text: str) -> None:
         """From the page before a search; its box has the focus."""
         if self.way == "keyboard":
+            expect(self.page.locator("[data-quick]")).to_be_focused()
             self.page.keyboard.type(text)
             self.page.keyboard.press("Enter")
         else:
