@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 PIECE: Final = 1 << 20
+# Of a file at once: it holds up the event loop for less than the request itself does.
 _READ: Final = 256 * 1024
 # What a file takes besides its bytes: many small ones fill a disk, too.
 FILE: Final = 4096
@@ -155,18 +156,14 @@ class CachedSeries:
 
     def open(self, sop_instance_uid: str) -> CachedImage | None:
         """An image that is there, or one of which a good part is."""
-        path = str(
-            self._path(sop_instance_uid)
-        )  # it is opened more often than it is there
-        partial = f"{path.removesuffix('.dcm')}.part"
-        for candidate in (path, partial, path):
+        path = self._path(sop_instance_uid)
+        for candidate in (path, path.with_suffix(".part"), path):
             try:
                 descriptor = os.open(candidate, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 continue
-            is_whole = candidate is path
-            image = CachedImage(Path(path), descriptor, is_whole=is_whole)
-            if is_whole or image.size >= PIECE:
+            image = CachedImage(path, descriptor, is_whole=candidate is path)
+            if image.is_whole or image.size >= PIECE:
                 return image
             image.close()
         return None
