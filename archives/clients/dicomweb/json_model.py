@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Final
 
@@ -62,24 +62,25 @@ class JsonObjectReader:
         self._is_open = False
         self._is_ended = False
 
-    def feed(self, data: bytes, *, is_last: bool = False) -> list[JsonObject]:
-        """The objects that ``data`` completes."""
+    def feed(self, data: bytes, *, is_last: bool = False) -> Iterator[JsonObject]:
+        """The objects that ``data`` completes, each read when it is asked for.
+
+        Where they are let go one by one, Python's garbage collector has nothing to do.
+        """
         text = self._decode(data, is_last)
         self._pieces.append(text)
         self._size += len(text)
-        if self._size < self._next_attempt and not is_last:
-            return []
-        return self._scan("".join(self._pieces))
+        if self._size >= self._next_attempt or is_last:
+            yield from self._scan("".join(self._pieces))
 
     def close(self) -> list[JsonObject]:
         """What is left at the end of the body; raises if the array is not whole."""
-        objects = self.feed(b"", is_last=True)
+        objects = list(self.feed(b"", is_last=True))
         if self._size or (self._is_open and not self._is_ended):
             raise MalformedJsonError("The JSON array ends early.")
         return objects
 
-    def _scan(self, text: str) -> list[JsonObject]:
-        objects: list[JsonObject] = []
+    def _scan(self, text: str) -> Iterator[JsonObject]:
         position = self._open(text)
         while not self._is_ended:
             position = _end_of_space(text, position)
@@ -96,9 +97,8 @@ class JsonObjectReader:
                 break  # not whole yet; if it is malformed, close() will find it
             except (RecursionError, ValueError) as error:
                 raise MalformedJsonError("Nested too deeply, or too long.") from error
-            objects.append(value)
+            yield value
         self._keep("" if self._is_ended else text[position:])
-        return objects
 
     def _open(self, text: str) -> int:
         """Position after the opening bracket, if it is in this text."""

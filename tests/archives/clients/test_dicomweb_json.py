@@ -79,9 +79,17 @@ def test_reader_gives_every_object_wherever_the_body_is_cut(objects, cuts, data)
 def test_reader_gives_an_object_before_the_next_one_is_complete():
     reader = JsonObjectReader()
 
-    assert reader.feed(b'[{"a": 1}, {"b":') == [{"a": "1"}]
-    assert reader.feed(b' "x"}]') == [{"b": "x"}]
+    assert list(reader.feed(b'[{"a": 1}, {"b":')) == [{"a": "1"}]
+    assert list(reader.feed(b' "x"}]')) == [{"b": "x"}]
     assert reader.close() == []
+
+
+def test_reader_reads_an_object_when_it_is_asked_for_it():
+    objects = JsonObjectReader().feed(b'[{"a": "x"}, [{"b": "y"}]]')
+
+    assert next(objects) == {"a": "x"}
+    with pytest.raises(MalformedJsonError):
+        next(objects)
 
 
 @pytest.mark.parametrize("body", [b"", b" \n", b"[]", b"\xef\xbb\xbf[]", b" [ ] \r\n"])
