@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 from archives.errors import ArchiveError
 from archives.models import Archive, image_cache
 from launcher import background, store
-from launcher.models import Build, Launch
+from launcher.models import Launch
 from launcher.store import Answer
 
 logger = structlog.get_logger(__name__)
@@ -36,12 +36,14 @@ _KEY: Final = re.compile(r"[0-9a-f]{32}")
 _KEYS_PER_MESSAGE: Final = 1000
 
 
-def remember(build: Build, answers: Iterable[Answer]) -> None:
-    """Note which series a build lists."""
+def remember(
+    build_id: str, archives: Iterable[Archive], answers: Iterable[Answer]
+) -> None:
+    """Note which series a build of these archives lists."""
     cache = image_cache()
     if cache is None:
         return
-    owners = {archive.pk: _owner(archive) for archive in build.archives.all()}
+    owners = {archive.pk: _owner(archive) for archive in archives}
     keys = {
         cache.series(owner, series.series_instance_uid).key
         for answer in answers
@@ -51,9 +53,9 @@ def remember(build: Build, answers: Iterable[Answer]) -> None:
     }
     if keys:
         try:
-            background.run(_remember(str(build.pk), keys))
+            background.run(_remember(build_id, keys))
         except RedisError:
-            logger.warning("cached_images_not_noted", build_id=str(build.pk))
+            logger.warning("cached_images_not_noted", build_id=build_id)
 
 
 def _owner(archive: Archive) -> str:

@@ -77,12 +77,9 @@ class Delivery:
 
 def load(token: str) -> Delivery | None:
     """The delivery of a manifest token; ``None`` if there is no such launch."""
-    launch = (
-        Launch.objects.select_related("build", "template", "user", "api_client")
-        .prefetch_related("build__archives")
-        .filter(manifest_token_sha256=digest(token))
-        .first()
-    )
+    # Its user and client are read for those that have one: many have none.
+    related = Launch.objects.select_related("build", "template")
+    launch = related.filter(manifest_token_sha256=digest(token)).first()
     if launch is None:
         return None
     build: Build = launch.build

@@ -204,7 +204,10 @@ def _flight(selection: Selection, archive_ids: Sequence[int], owner: str) -> str
 
 def _leave_stale(flight: str) -> Build | None:
     """The build that a launch may join, locked; one that is too old is left alone."""
-    build = Build.objects.select_for_update().filter(flight=flight).first()
+    builds = Build.objects.filter(flight=flight)
+    if not builds.exists():  # as most often: spared, what reading one costs
+        return None
+    build = builds.select_for_update().first()
     if build is None or build.may_be_joined():
         return build
     build.flight = None

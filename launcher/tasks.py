@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import wait
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,6 +16,7 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from archives import watching
+from archives.authentication import Authentication
 from archives.clients import Endpoint
 from archives.entities import Study
 from archives.errors import ArchiveError, ArchiveRefusedError
@@ -50,7 +52,8 @@ def build_manifest(build_id: str) -> None:
     if build is None or build.is_finished:
         return
     build.started = timezone.now()
-    plan = _plan(build)
+    archives = list(build.archives.all())
+    plan = _plan(build, archives)
     collecting = background.start(collect(plan))
     try:
         if wait([collecting], PROMPT).not_done:
@@ -59,7 +62,7 @@ def build_manifest(build_id: str) -> None:
     finally:
         collecting.cancel()  # gives its lease back, if it has not ended
     if answers is not None:
-        _record(build, answers)
+        _record(build, archives, answers)
         endpoints = {one.archive_id: one.endpoint for one in plan.archives}
         watching.note(
             *(
@@ -71,8 +74,9 @@ def build_manifest(build_id: str) -> None:
         )
 
 
-def _plan(build: Build) -> BuildPlan:
-    user = _user_of(build)
+def _plan(build: Build, archives: Sequence[Archive]) -> BuildPlan:
+    wants_user = any(one.authentication == Authentication.USER for one in archives)
+    user = _user_of(build) if wants_user else None
     return BuildPlan(
         build_id=str(build.pk),
         selection=build.get_selection(),
@@ -82,7 +86,7 @@ def _plan(build: Build) -> BuildPlan:
                 name=archive.name,
                 endpoint=_endpoint(archive, user),
             )
-            for archive in build.archives.all()
+            for archive in archives
         ),
         timeout=settings.VIEWERHUB_BUILD_TIMEOUT,
     )
@@ -116,7 +120,9 @@ def _mark_building(build: Build) -> None:
         )
 
 
-def _record(build: Build, answers: tuple[Answer, ...]) -> None:
+def _record(
+    build: Build, archives: Sequence[Archive], answers: tuple[Answer, ...]
+) -> None:
     """Store what became of a build, for the launches that share it, in one go."""
     has_images = any(answer.state in ArchiveOutcome.WITH_IMAGES for answer in answers)
     state = Build.State.READY if has_images else Build.State.FAILED
@@ -156,7 +162,7 @@ def _record(build: Build, answers: tuple[Answer, ...]) -> None:
         if has_images:  # a viewer may have come before the last archive answered
             unfinished.filter(fetched__isnull=False).update(state=Launch.State.FETCHED)
         unfinished.update(state=state)
-    cached_images.remember(build, answers)
+    cached_images.remember(str(build.pk), archives, answers)
     logger.info(
         "build_finished",
         build_id=str(build.pk),
@@ -285,17 +291,18 @@ async def _needs_worker(build: Build, now: datetime) -> bool:
 
 def _give_up(build: Build) -> None:
     message = "The hub did not get to ask {name} in time. Try again, or tell your administrator."
+    archives = list(build.archives.all())
     missing = tuple(
         Answer(
             archive_id=archive.pk,
             state="failed",
             message=message.format(name=archive.name),
         )
-        for archive in build.archives.all()
+        for archive in archives
     )
     answers = background.run(_complete(str(build.pk), missing))
     if answers is not None:
-        _record(build, answers)
+        _record(build, archives, answers)
 
 
 async def _complete(

@@ -36,10 +36,10 @@ def author_of(caller: Caller, parameters: Parameters) -> ApiClient | None:
         active = ApiClient.objects.active()
         if client := active.filter(slug__in=slugs[:10]).first():
             return client
-    encrypting = ApiClient.objects.active().exclude(
-        encryption=ApiClient.Encryption.NONE
-    )
-    found = list(encrypting[:2])
+    encrypting = ApiClient.objects.exclude(encryption=ApiClient.Encryption.NONE)
+    if not encrypting.exists():  # as mostly; it takes less than to read those there are
+        return None
+    found = list(encrypting.active()[:2])
     if len(found) > 1:
         message = (
             "Links of several systems are encrypted here. Say whose this one is: the "

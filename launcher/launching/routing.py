@@ -141,7 +141,7 @@ def _route_of_rule(rule: ViewerRule) -> Route:
 
 
 def _default_route() -> Route:
-    default = LaunchTemplate.objects.select_related("viewer").default()
+    default = LaunchTemplate.objects.default()
     return Route(
         template=default, why=_("No rule applies: this is the default template.")
     )

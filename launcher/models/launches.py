@@ -237,7 +237,7 @@ class Launch(models.Model):
     def opens(self, at: datetime | None = None) -> bool:
         """Whether it is open, and whoever started it may still come in.
 
-        Reads the user and the client: select them with the launch.
+        Reads the user and the client, if it has them.
         """
         is_barred = (self.user is not None and not self.user.is_active) or (
             self.api_client is not None and not self.api_client.is_active(at)
