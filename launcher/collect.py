@@ -93,8 +93,11 @@ async def _gather(
         # In a task of its own: one that waited for a group of tasks, of which one failed,
         # counts as cancelled ever after (Python 3.11).
         answer = await asyncio.create_task(_ask(plan, archive, pulse))
-        if not _is_cancelled():  # a client may turn that into an answer, too late
-            await _keep(plan.build_id, _learnt(plan, known, answer))
+        if _is_cancelled():  # a client may turn that into an answer, too late
+            return
+        learnt = _learnt(plan, known, answer)
+        if len(known) < len(plan.archives):  # the last one is kept with all, at the end
+            await _keep(plan.build_id, learnt)
 
     missing = [one for one in plan.archives if one.archive_id not in known]
     asking = [asyncio.create_task(ask(archive)) for archive in missing]
