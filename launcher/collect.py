@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -58,21 +59,25 @@ class _Pulse:
     changed: dict[int, Progress] = field(default_factory=dict)
 
 
-async def collect(plan: BuildPlan) -> tuple[Answer, ...] | None:
+async def collect(
+    build_id: str, planning: Future[BuildPlan]
+) -> tuple[Answer, ...] | None:
     """Ask every archive, keep each answer as it comes, and mark the build as done.
 
+    The plan may be on its way while it is found out who has the build.
     One slow or dead archive never hides the others. ``None`` if another worker has the
     build. Archives that already answered an attempt that was cut short are not asked
     again. Redis may be away meanwhile; raises ``RedisError`` if it stays away.
     """
-    async with store.lease(plan.build_id) as lease:
+    async with store.lease(build_id) as lease:
         if lease is None:
             return None
+        plan = await asyncio.wrap_future(planning)
         pulse = _Pulse()
         heartbeat = asyncio.create_task(_beat(lease, pulse))
         try:
             answers = await _gather(plan, lease.earlier, pulse)
-            await _finish(plan.build_id, answers)
+            await _finish(build_id, answers)
         finally:
             heartbeat.cancel()
             await asyncio.wait([heartbeat])  # it must not renew what is given back

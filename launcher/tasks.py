@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -52,10 +52,12 @@ def build_manifest(build_id: str) -> None:
     if build is None or build.is_finished:
         return
     build.started = timezone.now()
-    archives = list(build.archives.all())
-    plan = _plan(build, archives)
-    collecting = background.start(collect(plan))
+    planning: Future[BuildPlan] = Future()
+    collecting = background.start(collect(str(build.pk), planning))
     try:
+        archives = list(build.archives.all())
+        plan = _plan(build, archives)
+        planning.set_result(plan)
         if wait([collecting], PROMPT).not_done:
             _mark_building(build)
         answers = collecting.result(settings.VIEWERHUB_BUILD_TIMEOUT + MARGIN)
