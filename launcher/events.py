@@ -23,6 +23,12 @@ _listeners: WeakKeyDictionary[asyncio.AbstractEventLoop, BuildListener]
 _listeners = WeakKeyDictionary()
 
 
+class Watch(asyncio.Event):
+    """Set when a build may be done; ``is_done`` says that it was told to be."""
+
+    is_done = False
+
+
 class BuildListener:
     """Wakes waiters when a build is done, and has images removed that nobody may open.
 
@@ -30,24 +36,24 @@ class BuildListener:
     """
 
     def __init__(self) -> None:
-        self._waiters: dict[str, set[asyncio.Event]] = {}
+        self._waiters: dict[str, set[Watch]] = {}
         self._task: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
-    def watch(self, build_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set when the build may be done: look again then.
+    def watch(self, build_id: str) -> Iterator[Watch]:
+        """An event that is set when the build is done, or may be: look again then.
 
-        It is also set when the subscription was lost for a while, since what was
-        published meanwhile is gone.
+        That is when the subscription was lost for a while, since what was published
+        meanwhile is gone.
         """
-        event = asyncio.Event()
-        self._waiters.setdefault(build_id, set()).add(event)
+        watch = Watch()
+        self._waiters.setdefault(build_id, set()).add(watch)
         self.start()
         try:
-            yield event
+            yield watch
         finally:
             waiters = self._waiters[build_id]
-            waiters.discard(event)
+            waiters.discard(watch)
             if not waiters:
                 del self._waiters[build_id]
 
@@ -76,15 +82,14 @@ class BuildListener:
         if message["channel"].decode() == cached_images.CHANNEL:
             await cached_images.heard(message["data"])
         else:
-            self._wake(message["data"].decode())
-
-    def _wake(self, build_id: str) -> None:
-        for event in self._waiters.get(build_id, ()):
-            event.set()
+            for watch in self._waiters.get(message["data"].decode(), ()):
+                watch.is_done = True
+                watch.set()
 
     def _wake_all(self) -> None:
-        for build_id in list(self._waiters):
-            self._wake(build_id)
+        for watches in self._waiters.values():
+            for watch in watches:
+                watch.set()
 
 
 def _is_cancelled() -> bool:

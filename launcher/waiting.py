@@ -46,9 +46,9 @@ async def until_done(
     ``RedisError`` if Redis stays away for ``OUTAGE`` seconds.
     """
     wait = _Wait(deadline)
-    with events.listener().watch(build_id) as event:
-        while True:
-            event.clear()
+    with events.listener().watch(build_id) as watch:
+        while not watch.is_done:
+            watch.clear()
             standing = await _look(build_id, archive_ids, wait)
             if standing:
                 if standing.is_done:
@@ -63,7 +63,7 @@ async def until_done(
                 return
             try:
                 async with asyncio.timeout(min(KEEP_ALIVE, remaining)):
-                    await event.wait()
+                    await watch.wait()
             except TimeoutError:
                 yield
 
