@@ -97,7 +97,10 @@ def configure() -> None:
 
 def logging_settings(level: str) -> dict[str, Any]:
     """Django's ``LOGGING``."""
-    quiet = ("httpx2", "httpcore2", "pynetdicom", "pydicom", "celery.app.trace")
+    quiet = (
+        *("httpx2", "httpcore2", "pynetdicom", "pydicom"),
+        *("celery.app.trace", "celery.worker.strategy"),
+    )
     return {
         "version": 1,
         "disable_existing_loggers": False,
