@@ -21,12 +21,14 @@ from archives.clients.credentials import AwsKeys
 from archives.clients.http_failures import raise_for_status, translated_errors
 from archives.clients.http_pool import pool_of, turns_of
 from archives.clients.http_transport import MAXIMUM_PIECE
+from archives.clients.round_trip import round_trip
 from archives.errors import (
     ArchiveResponseError,
     ArchiveUnavailableError,
 )
 
 MAXIMUM_REDIRECTS: Final = 3
+_NEAR: Final = 0.0005  # seconds there and back
 
 # They log every URL, and the keys of a search are patient data.
 for _name in ("httpx2", "httpcore2"):
@@ -65,6 +67,12 @@ class HttpAnswer:
         ):
             return None
         return int(text)
+
+    @property
+    def is_near(self) -> bool:
+        """Whether the archive seems to be in the same room, or on the same machine."""
+        connection = self._response.extensions["network_stream"]
+        return round_trip(connection.get_extra_info("socket")) < _NEAR
 
     @property
     def is_delimited(self) -> bool:

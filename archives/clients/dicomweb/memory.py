@@ -41,6 +41,7 @@ class ArchiveMemory:
     takes_include_fields: bool = True
     sends_series: bool | None = None  # all images of one at once; not known at first
     accepted: str = ""  # what an image was last asked for as, and sent
+    is_near: bool = False  # by its last answer
     _choices: int = 0
 
     def order(self, expected: int | None) -> list[Resource]:

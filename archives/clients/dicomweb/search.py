@@ -112,8 +112,14 @@ class Search:
         return Answers(list(found.values())[:limit], is_truncated, seconds)
 
     async def metadata(self, path: str, tags: Iterable[int]) -> Answers:
-        """The attributes of every instance below a study or series."""
-        return await self._read(f"{path}/metadata", self._decoder(tuple(tags)))
+        """The attributes of every instance below a study or series.
+
+        An archive that is near has sent them sooner than compressed them.
+        """
+        encoding = "identity" if self.memory.is_near else "gzip"
+        return await self._read(
+            f"{path}/metadata", self._decoder(tuple(tags)), encoding
+        )
 
     def _fields(self, tags: tuple[int, ...]) -> Parameters:
         return include_fields(tags)
@@ -161,10 +167,15 @@ class Search:
             self.memory.takes_include_fields = False
         return page
 
-    async def _read(self, resource: str, decode: Decode) -> _Page:
+    async def _read(
+        self, resource: str, decode: Decode, encoding: str = "gzip"
+    ) -> _Page:
         """Decode an array while it arrives, so that neither side waits for the other."""
         url = f"{self.endpoint.url}/{resource}"
-        async with self._http.get(url, accept=DICOM_JSON) as answer:
+        async with self._http.get(
+            url, accept=DICOM_JSON, accept_encoding=encoding
+        ) as answer:
+            self.memory.is_near = answer.is_near
             if answer.status in _NONE:
                 return _Page()
             if not 200 <= answer.status < 300:

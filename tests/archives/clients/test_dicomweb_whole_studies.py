@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -397,6 +398,22 @@ def test_find_whole_studies_remembers_an_archive_without_metadata():
             return server.paths()
 
     assert "studies/1.1/metadata" not in run(main())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells round trips")
+@pytest.mark.parametrize(("near", "encoding"), [(60.0, "identity"), (0.0, "gzip")])
+def test_find_whole_studies_has_metadata_compressed_from_afar(
+    monkeypatch, near, encoding
+):
+    monkeypatch.setattr("archives.clients.http._NEAR", near)
+
+    found, server = find(Selection(study_instance_uids=("1.2",)), LARGE)
+
+    assert_whole(found, LARGE)
+    for request in server.requests:
+        is_metadata = request.path.endswith("/metadata")
+        expected = encoding if is_metadata else "gzip"
+        assert request.headers["accept-encoding"] == expected
 
 
 def test_memory_prefers_what_was_measured_faster():
