@@ -58,6 +58,9 @@ class ViewerHandler(ASGIHandler):
     and call the database by ``launcher.threads``, which gives connections back.
     """
 
+    # Views choose the size of pieces; each that is cut again is copied and sent by itself.
+    chunk_size = 1 << 20
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         set_script_prefix(get_script_prefix(scope))
         request, refusal = self.create_request(scope, BytesIO())

@@ -208,10 +208,11 @@ class InstanceStream(Protocol):
 
     Iterating raises ``ArchiveError`` when the object ends early, so that a truncated
     object is never taken for a whole one. ``content_length`` is in bytes, ``None`` when
-    it is not known in advance.
+    it is not known in advance. ``content`` is the whole file, if it is in memory already.
     """
 
     content_length: int | None
+    content: bytes | None
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,8 +21,9 @@ from pathlib import Path
 from typing import Final
 
 PIECE: Final = 1 << 20
-# Of a file at once: it holds up the event loop for less than the request itself does.
-_READ: Final = 256 * 1024
+# Of a file at once, which holds up the event loop for less than the request itself does:
+# an image of 512 x 512 pixels with all that comes before them.
+_READ: Final = 640 * 1024
 # What a file takes besides its bytes: many small ones fill a disk, too.
 FILE: Final = 4096
 # A series counts as requested for so long after the last ``request``.
@@ -157,13 +159,14 @@ class CachedSeries:
     def open(self, sop_instance_uid: str) -> CachedImage | None:
         """An image that is there, or one of which a good part is."""
         path = self._path(sop_instance_uid)
-        for candidate in (path, path.with_suffix(".part"), path):
+        for is_whole in (True, False, True):  # it may become so between two looks
+            candidate = path if is_whole else path.with_suffix(".part")
             try:
                 descriptor = os.open(candidate, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 continue
-            image = CachedImage(path, descriptor, is_whole=candidate is path)
-            if image.is_whole or image.size >= PIECE:
+            image = CachedImage(path, descriptor, is_whole=is_whole)
+            if is_whole or image.size >= PIECE:
                 return image
             image.close()
         return None
@@ -259,6 +262,16 @@ class ArrivingImage:
         os.close(self._descriptor)
 
 
+class _Buffer(threading.local):
+    """Read into again and again: a new one would be filled with zeros each time."""
+
+    def __init__(self) -> None:
+        self.content = bytearray(_READ)
+
+
+_buffer = _Buffer()
+
+
 class CachedImage:
     """An open file; ``is_whole`` unless it still grows."""
 
@@ -280,7 +293,7 @@ class CachedImage:
 
     def read_from_memory(self) -> bytes:
         """The same without waiting for a disk: empty where that would be needed, too."""
-        buffer = memoryview(bytearray(self._next_size()))
+        buffer = memoryview(_buffer.content)[: self._next_size()]
         try:
             read = os.preadv(self._descriptor, [buffer], self._position, os.RWF_NOWAIT)
         except (AttributeError, OSError):  # not every system and file system can

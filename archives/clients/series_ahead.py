@@ -51,11 +51,17 @@ class CachedStream:
         self.content_length = image.size if image.is_whole else None
         self._series = series
         self._image = image
+        self._first = image.read_from_memory()
+        self.content = self._first if image.is_read else None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
         endpoint = self._series.endpoint
         heard = loop.time()
+        if self._first:
+            yield self._first
+            if self.content:
+                return
         while True:
             was_whole = self._image.is_whole
             piece = self._image.read_from_memory()
@@ -194,24 +200,21 @@ class Series:
         return image
 
     async def find(self, sop_instance_uid: str) -> CachedImage | None:
-        """The image, waited for while the retrieval runs; ``None`` if it does not come.
+        """An image that was not there, waited for while the retrieval runs.
 
-        Raises ``ArchiveUnavailableError`` if that is why.
+        ``None`` if it does not come. Raises ``ArchiveUnavailableError`` if that is why.
         """
+        if not self.is_running:
+            return None
         asked = self._loop.time()
-        has_waited = False
-        while True:
-            is_over = not self.is_running
-            if image := self.take(sop_instance_uid):
-                return image
-            if is_over:
-                if has_waited:
-                    self._raise_error()
-                return None
+        while self.is_running:
             if self._is_overtaken(asked):
                 return None
-            has_waited = True
             await self.news(sop_instance_uid)
+            if image := self.take(sop_instance_uid):
+                return image
+        self._raise_error()
+        return None
 
     def arrived(self, sop_instance_uids: Collection[str] = ()) -> None:
         """Called for what the archive sends."""

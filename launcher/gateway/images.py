@@ -120,6 +120,8 @@ async def _retrieve(
             headers["Content-Length"] = str(stream.content_length)
         if request.method == "HEAD":
             return HttpResponse(content_type="application/dicom", headers=headers)
+        if stream.content is not None:
+            return HttpResponse(stream.content, "application/dicom", headers=headers)
         return StreamingHttpResponse(
             streamed(aiter(stream), stack.pop_all()),
             content_type="application/dicom",

@@ -14,7 +14,7 @@ logger = structlog.get_logger(__name__)
 STALL_SECONDS: Final = 60.0
 # So that a slow viewer has taken something in that time: it may share a thin line with
 # many other images.
-MAXIMUM_PIECE: Final = 256 * 1024
+MAXIMUM_PIECE: Final = 640 * 1024
 
 _closing: set[asyncio.Task[None]] = set()
 

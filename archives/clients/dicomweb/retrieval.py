@@ -37,6 +37,8 @@ _ACCEPTED: Final = (
 class HttpInstanceStream:
     """An ``InstanceStream`` whose first bytes have come, of the file that was asked for."""
 
+    content: bytes | None = None
+
     def __init__(
         self, content_length: int | None, head: bytes, rest: AsyncIterator[bytes]
     ):

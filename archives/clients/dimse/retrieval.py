@@ -30,6 +30,7 @@ class Retrieval(Exchange):
     """
 
     content_length: int | None = None
+    content: bytes | None = None
     service = "the retrieval (C-GET)"
 
     def __init__(
