@@ -6,7 +6,6 @@ one.
 """
 
 import asyncio
-import ctypes
 import os
 from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable
@@ -26,22 +25,9 @@ django.setup(set_prefix=False)
 
 from archives.models import image_cache  # noqa: E402
 from launcher.threads import own_thread, release_connection  # noqa: E402
+from viewerhub.memory import keep_freed_memory  # noqa: E402
 
-
-def _keep_freed_memory() -> None:
-    """Have the C library keep 64 MiB of what is freed, instead of giving it back at once.
-
-    Pieces of images are allocated and freed by the thousand; by default glibc returns each
-    to the system, which clears its pages for the next one (mallopt(3)). Others don't.
-    """
-    trim_threshold, mmap_threshold = -1, -3
-    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
-        mallopt(trim_threshold, 64 << 20)
-        mallopt(mmap_threshold, 4 << 20)
-
-
-_keep_freed_memory()
-
+keep_freed_memory()
 # What a killed process left there.
 if (_cache := image_cache()) is not None:
     _cache.purge()

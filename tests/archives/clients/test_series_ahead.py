@@ -145,6 +145,26 @@ def test_cached_image_has_its_length(index, cache, lung):
     assert len(archive.levels) == 2
 
 
+def test_cached_image_is_in_memory_at_once(index, cache, lung):
+    async def both() -> list[tuple[bytes | None, bytes]]:
+        found = []
+        for stored in [*lung[:2], *lung[:2]]:
+            async with (
+                DimseClient(endpoint) as client,
+                client.retrieve_instance(identifier_of(stored)) as stream,
+            ):
+                pieces = [piece async for piece in stream]
+                found.append((stream.content, b"".join(pieces)))
+        return found
+
+    with Counting(index) as archive:
+        endpoint = endpoint_of(archive, image_cache=cache)
+        (first, _), *rest = run(both())
+
+    assert first is None
+    assert all(content == whole for content, whole in rest)
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -1,0 +1,36 @@
+"""Memory of pieces of images, in a process of its own: it can't be undone."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from tests.settings_reader import ROOT
+
+FAULTS = """
+import resource
+
+from viewerhub.memory import keep_freed_memory
+
+if {keeps}:
+    keep_freed_memory()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(500):
+    pieces = [bytes(256_000) for _ in range(12)]
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def page_faults(*, keeps: bool) -> int:
+    """Of 500 times 12 pieces of 256 kB, at 4 KiB each."""
+    command = [sys.executable, "-c", FAULTS.format(keeps=keeps)]
+    return int(subprocess.check_output(command, cwd=ROOT))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives back")
+def test_memory_of_pieces_is_used_again():
+    assert page_faults(keeps=True) < 2 * 12 * 256_000 // 4096
+    assert page_faults(keeps=False) > 20 * 12 * 256_000 // 4096
