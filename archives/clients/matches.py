@@ -82,6 +82,12 @@ def integer(text: str) -> int | None:
     return number if number is not None and -(2**31) <= number < 2**31 else None
 
 
+def count(text: str) -> int | None:
+    """The same of how many there are; ``None`` where that is less than none."""
+    number = integer(text)
+    return number if number is not None and number >= 0 else None
+
+
 def patient_of(attributes: Attributes) -> Patient:
     get = attributes.get
     return Patient(
@@ -107,8 +113,8 @@ def study_of(attributes: Attributes, series: tuple[Series, ...] = ()) -> Study:
         study_description=get(STUDY_DESCRIPTION, ""),
         referring_physician_name=get(REFERRING_PHYSICIAN_NAME, ""),
         modalities_in_study=tuple(filter(None, map(str.strip, modalities))),
-        number_of_study_related_series=integer(get(NUMBER_OF_STUDY_RELATED_SERIES, "")),
-        number_of_study_related_instances=integer(
+        number_of_study_related_series=count(get(NUMBER_OF_STUDY_RELATED_SERIES, "")),
+        number_of_study_related_instances=count(
             get(NUMBER_OF_STUDY_RELATED_INSTANCES, "")
         ),
         series=series,
@@ -124,7 +130,7 @@ def series_of(attributes: Attributes, instances: tuple[Instance, ...] = ()) -> S
         series_description=get(SERIES_DESCRIPTION, ""),
         series_date=get(SERIES_DATE, ""),
         series_time=get(SERIES_TIME, ""),
-        number_of_series_related_instances=integer(
+        number_of_series_related_instances=count(
             get(NUMBER_OF_SERIES_RELATED_INSTANCES, "")
         ),
         instances=instances,

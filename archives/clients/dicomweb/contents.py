@@ -16,8 +16,8 @@ from archives.clients.matches import (
     SOP_INSTANCE_UID,
     STUDY_INSTANCE_UID,
     Attributes,
+    count,
     instance_of,
-    integer,
     series_of,
 )
 from archives.clients.parallel import run_all
@@ -162,9 +162,9 @@ class StudyContents:
                     failed.add(resource)
                 continue
             self.is_truncated |= answers.is_truncated
-            count = self._add(answers.matches, series_uid)
-            if count >= (expected or 1):
-                memory.complete(resource, count, answers.seconds)
+            added = self._add(answers.matches, series_uid)
+            if added >= (expected or 1):
+                memory.complete(resource, added, answers.seconds)
                 memory.unusable |= failed
                 return resource
             failed.add(resource)
@@ -225,4 +225,4 @@ class StudyContents:
 
 
 def _count_of(series: Attributes) -> int:
-    return integer(series.get(NUMBER_OF_SERIES_RELATED_INSTANCES, "")) or 0
+    return count(series.get(NUMBER_OF_SERIES_RELATED_INSTANCES, "")) or 0
