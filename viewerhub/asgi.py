@@ -23,9 +23,11 @@ from django.urls import set_script_prefix
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "viewerhub.settings")
 django.setup(set_prefix=False)
 
+import viewerhub.urls  # noqa: E402, F401  # with all views
 from archives.models import image_cache  # noqa: E402
 from launcher.threads import own_thread, release_connection  # noqa: E402
 from viewerhub.memory import keep_freed_memory  # noqa: E402
+from viewerhub.startup import make_ready  # noqa: E402
 
 keep_freed_memory()
 # What a killed process left there.
@@ -135,6 +137,9 @@ def _handler(path: str) -> ASGIHandler:
     if path.startswith(VIEWER_PATHS):
         return _viewers
     return _waiting if path.startswith(WAITING_PATHS) else _portal
+
+
+make_ready()
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,13 +4,23 @@ import os
 from typing import Any
 
 from celery import Celery
+from celery.signals import worker_init
 from kombu.transport import redis
+
+from viewerhub.startup import make_ready
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "viewerhub.settings")
 
 app = Celery("viewerhub")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+def _before_tasks(**_: Any) -> None:
+    make_ready()
+
+
+worker_init.connect(_before_tasks)
 
 
 class QualityOfService(redis.QoS):

@@ -37,12 +37,19 @@ __all__ = [
     "close_connections",
     "icon",
     "label_of",
+    "load_clients",
     "newest_of_each_patient",
     "open_client",
     "open_dicomweb",
     "render",
     "run_all",
 ]
+
+
+def load_clients() -> None:
+    """Import all of them, which takes half a second, while nobody waits."""
+    import archives.clients.dicomweb
+    import archives.clients.dimse  # noqa: F401
 
 
 def open_client(endpoint: Endpoint) -> ArchiveClient:
