@@ -8,15 +8,17 @@ one.
 import asyncio
 import os
 from asyncio import FIRST_COMPLETED
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from io import BytesIO
 from typing import Any
 
 import django
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
-from django.http import HttpRequest
+from django.core.signals import request_started
+from django.http import FileResponse, HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
@@ -47,12 +49,63 @@ WAITING_PATHS = (
 )
 
 
-class PortalHandler(ASGIHandler):
-    """Django's handler with a thread per request that is not a new one each time."""
+class _Handler(ASGIHandler):
+    """Django's handler without the middleware that is for others' requests."""
+
+    left_out: frozenset[str]
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        everything = settings.MIDDLEWARE
+        settings.MIDDLEWARE = [one for one in everything if one not in self.left_out]
+        try:
+            super().load_middleware(is_async)
+        finally:
+            settings.MIDDLEWARE = everything
+
+
+class PortalHandler(_Handler):
+    """Django's handler with all of a request in one thread, and at one go.
+
+    Django would go back to the event loop for the view, for some of the middleware and
+    for its signals: there and back takes longer than most of what is done there.
+    """
+
+    left_out = frozenset(("launcher.middleware.viewer_requests",))
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        super().load_middleware(is_async=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with own_thread():
-            await self.handle(scope, receive, send)
+        try:
+            body = await self.read_body(receive)
+        except RequestAborted:
+            return
+        with body:
+            set_script_prefix(get_script_prefix(scope))
+            request, refusal = self.create_request(scope, body)
+            if request is not None:
+                async with own_thread():
+                    await _unless_left(self._answer(request, scope, send), receive)
+            elif refusal is not None:
+                await self.send_response(refusal, send)
+
+    async def _answer(self, request: HttpRequest, scope: Scope, send: Send) -> None:
+        response = await sync_to_async(self._respond)(request, scope)
+        try:
+            await self.send_response(response, send)
+        finally:
+            if response.streaming:
+                await sync_to_async(response.close)()
+
+    def _respond(self, request: HttpRequest, scope: Scope) -> HttpResponseBase:
+        """The response, closed already unless it has still to be read."""
+        request_started.send(sender=type(self), scope=scope)
+        response = self.get_response(request)
+        if isinstance(response, FileResponse):
+            response.block_size = self.chunk_size
+        if not response.streaming:
+            response.close()
+        return response
 
 
 class ViewerHandler(ASGIHandler):
@@ -72,22 +125,27 @@ class ViewerHandler(ASGIHandler):
             if refusal is not None:
                 await self.send_response(refusal, send)
             return
-        answering = asyncio.create_task(self._answer(request, send))
-        leaving = asyncio.create_task(_left(receive))
-        try:
-            await asyncio.wait([answering, leaving], return_when=FIRST_COMPLETED)
-        finally:
-            leaving.cancel()
-            # Nobody takes the answer, unless it is sent; views let archives go.
-            if not answering.done():
-                answering.cancel()
-                await asyncio.wait([answering])
-        if not answering.cancelled():
-            answering.result()
+        await _unless_left(self._answer(request, send), receive)
 
     async def _answer(self, request: HttpRequest, send: Send) -> None:
         # Not closed: that is a signal, too, and they open nothing that it would close.
         await self.send_response(await self.run_get_response(request), send)
+
+
+async def _unless_left(answer: Coroutine[Any, Any, None], receive: Receive) -> None:
+    """Answer the client, or stop that when it has closed the connection."""
+    answering = asyncio.create_task(answer)
+    leaving = asyncio.create_task(_left(receive))
+    try:
+        await asyncio.wait([answering, leaving], return_when=FIRST_COMPLETED)
+    finally:
+        leaving.cancel()
+        # Nobody takes the answer, unless it is sent; views let archives go.
+        if not answering.done():
+            answering.cancel()
+            await asyncio.wait([answering])
+    if not answering.cancelled():
+        answering.result()
 
 
 async def _left(receive: Receive) -> None:
@@ -96,31 +154,18 @@ async def _left(receive: Receive) -> None:
         pass
 
 
-class WaitingHandler(ASGIHandler):
+class WaitingHandler(_Handler):
     """Without a thread for each request, for views that wait while archives are asked.
 
     What middleware does takes that one thread for a moment; views do their own work by
     ``launcher.threads.in_thread``.
     """
 
-    # They know threads only, and what they do is for other requests.
-    left_out = frozenset(
-        (
-            "viewerhub.middleware.one_thread",
-            "whitenoise.middleware.WhiteNoiseMiddleware",
-        )
-    )
+    # It knows threads only, and what it does is for other requests.
+    left_out = frozenset(("whitenoise.middleware.WhiteNoiseMiddleware",))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.handle(scope, receive, send)
-
-    def load_middleware(self, is_async: bool = False) -> None:
-        everything = settings.MIDDLEWARE
-        settings.MIDDLEWARE = [one for one in everything if one not in self.left_out]
-        try:
-            super().load_middleware(is_async)
-        finally:
-            settings.MIDDLEWARE = everything
 
     async def _get_response_async(self, request: HttpRequest) -> HttpResponseBase:
         await sync_to_async(release_connection)()  # of the middleware

@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.utils.decorators import sync_and_async_middleware, sync_only_middleware
+from django.utils.decorators import sync_and_async_middleware
 from django.utils.deprecation import MiddlewareMixin
 from django_structlog.middlewares import RequestMiddleware
 from redis.exceptions import RedisError
@@ -79,15 +79,3 @@ def _set_up(request: HttpRequest) -> HttpResponse | None:
     ):
         return redirect("mfa_index")
     return None
-
-
-@sync_only_middleware
-def one_thread(
-    get_response: Callable[[HttpRequest], HttpResponse],
-) -> Callable[[HttpRequest], HttpResponse]:
-    """Makes all middleware before it run in the thread that the view gets.
-
-    Django would else change threads twice for each, which costs more than they do. The
-    requests of ``viewerhub.asgi.WaitingHandler`` do without: it would keep their threads.
-    """
-    return get_response

@@ -146,7 +146,6 @@ MIDDLEWARE = [
 ]
 if env.bool("VIEWERHUB_REQUIRE_MFA", default=False):
     MIDDLEWARE.append("viewerhub.middleware.require_mfa")
-MIDDLEWARE.append("viewerhub.middleware.one_thread")  # last: see there
 
 ROOT_URLCONF = "viewerhub.urls"
 ASGI_APPLICATION = "viewerhub.asgi.application"
