@@ -61,12 +61,16 @@ class Reader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A launch whose manifest is asked for, with all that rendering needs."""
+    """A launch whose manifest is asked for, with all that rendering needs.
+
+    ``is_ready``: it is on record that there is something to open.
+    """
 
     launch_id: str
     build_id: str
     image_token: str
     is_open: bool
+    is_ready: bool
     is_build_finished: bool
     archives: tuple[Archive, ...]
     template: LaunchTemplate
@@ -88,6 +92,7 @@ def load(token: str) -> Delivery | None:
         build_id=str(build.pk),
         image_token=image_token(token),
         is_open=launch.opens(),
+        is_ready=launch.state in {Launch.State.READY, Launch.State.FETCHED},
         is_build_finished=build.is_finished,
         archives=tuple(build.archives.all()),
         template=launch.template or LaunchTemplate(),

@@ -276,6 +276,7 @@ def _delivery(
         build_id="",
         image_token=PLACEHOLDER,
         is_open=True,
+        is_ready=True,
         is_build_finished=True,
         archives=tuple(archives),
         template=template,

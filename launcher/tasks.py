@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future, wait
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from celery import shared_task
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Case, Exists, OuterRef, Value, When
 from django.utils import timezone
 
 from archives import watching
@@ -160,10 +160,12 @@ def _record(
                 "instances",
             ]
         )
-        unfinished = Launch.objects.filter(build=build, state__in=Launch.UNFINISHED)
+        became: Any = state
         if has_images:  # a viewer may have come before the last archive answered
-            unfinished.filter(fetched__isnull=False).update(state=Launch.State.FETCHED)
-        unfinished.update(state=state)
+            fetched = When(fetched__isnull=False, then=Value(Launch.State.FETCHED))
+            became = Case(fetched, default=Value(Launch.State.READY))
+        unfinished = Launch.objects.filter(build=build, state__in=Launch.UNFINISHED)
+        unfinished.update(state=became)
     cached_images.remember(str(build.pk), archives, answers)
     logger.info(
         "build_finished",

@@ -52,27 +52,26 @@ async def manifest_detail(
     """The manifest of a launch, or a part of it. Repeatable, from any web process."""
     if part not in set(Part):
         raise Http404
-    found = await in_shared_thread(delivery.load, token)
+    version = weasis.version_of(request.headers.get("User-Agent", ""))
+    found = await in_shared_thread(_come_for, token, version)
     if found is None:
         raise Http404
-    reader = _reader(request, Part(part), found.language)
+    reader = _reader(request, version, Part(part), found.language)
     if not found.is_open:
         return _whole(request, reader, delivery.render_message(delivery.CLOSED, reader))
     if found.uploaded_manifest:
-        await in_shared_thread(_mark_fetched, found, reader.version, has_images=True)
+        await _mark_opened(found, version)
         # As it was sent: XML, whatever was asked for. Weasis looks at the first byte.
         reader = replace(reader, reads_json=False)
         return _whole(request, reader, delivery.render_upload(found, reader))
     try:
         collected = await store.load(found.build_id)
         if collected.is_done:
-            has_images = any(
+            if any(
                 answer.state in ArchiveOutcome.WITH_IMAGES
                 for answer in collected.answers.values()
-            )
-            await in_shared_thread(
-                _mark_fetched, found, reader.version, has_images=has_images
-            )
+            ):
+                await _mark_opened(found, version)
             return _whole(request, reader, await _deliver(found, collected, reader))
     except RedisError:  # it may be back in a moment
         pass
@@ -85,10 +84,26 @@ async def manifest_detail(
     return response
 
 
-def _reader(request: HttpRequest, part: Part, language: str) -> Reader:
+def _come_for(token: str, version: Version | None) -> Delivery | None:
+    """The delivery of a token, after noting that a viewer came for it."""
+    found = delivery.load(token)
+    if found and found.is_open:
+        _mark_fetched(found, version, has_images=found.is_ready)
+    return found
+
+
+async def _mark_opened(found: Delivery, version: Version | None) -> None:
+    """There is something to open: the worker's own record may still be on its way."""
+    if not found.is_ready:
+        await in_shared_thread(_mark_fetched, found, version, has_images=True)
+
+
+def _reader(
+    request: HttpRequest, version: Version | None, part: Part, language: str
+) -> Reader:
     offered = ["application/xml", "text/xml", JSON]
     return Reader(
-        version=weasis.version_of(request.headers.get("User-Agent", "")),
+        version=version,
         part=part,
         reads_json=request.get_preferred_type(offered) == JSON,
         language=language,
@@ -116,8 +131,6 @@ async def _when_ready(found: Delivery, reader: Reader) -> AsyncIterator[bytes]:
     # Weasis wants four bytes at least at its first read.
     yield b"   \n" if reader.reads_json else DECLARATION
     try:
-        # Now, while the archives are being asked, and not when their answer is there.
-        await in_shared_thread(_mark_fetched, found, reader.version, has_images=False)
         async for _ in until_done(
             found.build_id,
             [archive.pk for archive in found.archives],
@@ -154,7 +167,7 @@ async def _deliver(found: Delivery, collected: Collected, reader: Reader) -> byt
 def _mark_fetched(
     found: Delivery, version: Version | None, *, has_images: bool
 ) -> None:
-    """Remember that a viewer came. The worker's own record may still be on its way.
+    """Remember that a viewer came.
 
     Without ``has_images``, it is for the worker to say that there was something to open.
     """
