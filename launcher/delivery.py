@@ -94,7 +94,7 @@ def load(token: str) -> Delivery | None:
         is_open=launch.opens(),
         is_ready=launch.state in {Launch.State.READY, Launch.State.FETCHED},
         is_build_finished=build.is_finished,
-        archives=tuple(build.archives.all()),
+        archives=tuple(build.get_archives()),
         template=launch.template or LaunchTemplate(),
         selection=build.get_selection(),
         uploaded_manifest=build.uploaded_manifest,

@@ -55,7 +55,7 @@ def build_manifest(build_id: str) -> None:
     planning: Future[BuildPlan] = Future()
     collecting = background.start(collect(str(build.pk), planning))
     try:
-        archives = list(build.archives.all())
+        archives = build.get_archives()
         plan = _plan(build, archives)
         planning.set_result(plan)
         if wait([collecting], PROMPT).not_done:
@@ -295,7 +295,7 @@ async def _needs_worker(build: Build, now: datetime) -> bool:
 
 def _give_up(build: Build) -> None:
     message = "The hub did not get to ask {name} in time. Try again, or tell your administrator."
-    archives = list(build.archives.all())
+    archives = build.get_archives()
     missing = tuple(
         Answer(
             archive_id=archive.pk,
