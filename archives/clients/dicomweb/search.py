@@ -112,14 +112,8 @@ class Search:
         return Answers(list(found.values())[:limit], is_truncated, seconds)
 
     async def metadata(self, path: str, tags: Iterable[int]) -> Answers:
-        """The attributes of every instance below a study or series.
-
-        An archive that is near has sent them sooner than compressed them.
-        """
-        encoding = "identity" if self.memory.is_near else "gzip"
-        return await self._read(
-            f"{path}/metadata", self._decoder(tuple(tags)), encoding
-        )
+        """The attributes of every instance below a study or series."""
+        return await self._read(f"{path}/metadata", self._decoder(tuple(tags)))
 
     def _fields(self, tags: tuple[int, ...]) -> Parameters:
         return include_fields(tags)
@@ -167,11 +161,11 @@ class Search:
             self.memory.takes_include_fields = False
         return page
 
-    async def _read(
-        self, resource: str, decode: Decode, encoding: str = "gzip"
-    ) -> _Page:
+    async def _read(self, resource: str, decode: Decode) -> _Page:
         """Decode an array while it arrives, so that neither side waits for the other."""
         url = f"{self.endpoint.url}/{resource}"
+        # An archive that is near has sent an answer sooner than compressed it.
+        encoding = "identity" if self.memory.is_near else "gzip"
         async with self._http.get(
             url, accept=DICOM_JSON, accept_encoding=encoding
         ) as answer:
