@@ -9,6 +9,7 @@ import asyncio
 import os
 from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
 from io import BytesIO
 from typing import Any
 
@@ -84,18 +85,23 @@ class PortalHandler(_Handler):
             set_script_prefix(get_script_prefix(scope))
             request, refusal = self.create_request(scope, body)
             if request is not None:
-                async with own_thread():
-                    await _unless_left(self._answer(request, scope, send), receive)
+                async with own_thread(), AsyncExitStack() as afterwards:
+                    answer = self._answer(request, scope, send, afterwards)
+                    await _unless_left(answer, receive)
             elif refusal is not None:
                 await self.send_response(refusal, send)
 
-    async def _answer(self, request: HttpRequest, scope: Scope, send: Send) -> None:
+    async def _answer(
+        self,
+        request: HttpRequest,
+        scope: Scope,
+        send: Send,
+        afterwards: AsyncExitStack,
+    ) -> None:
         response = await sync_to_async(self._respond)(request, scope)
-        try:
-            await self.send_response(response, send)
-        finally:
-            if response.streaming:
-                await sync_to_async(response.close)()
+        if response.streaming:  # not here: clients may leave once they have it all
+            afterwards.push_async_callback(sync_to_async(response.close))
+        await self.send_response(response, send)
 
     def _respond(self, request: HttpRequest, scope: Scope) -> HttpResponseBase:
         """The response, closed already unless it has still to be read."""
