@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
+
+from lxml import etree
 
 from archives.entities import Patient, Series, Study
 from launcher.manifest.arc_query import ArcQuery, Form
@@ -17,29 +18,15 @@ NAMESPACE: Final = "http://www.weasis.org/xsd/2.5"
 DECLARATION: Final = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 
 # Everything XML 1.0 has no place for, lone surrogates included.
-_NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-# What stands in an attribute as it is: nearly all values do.
-_PLAIN: Final = re.compile(r"[ !#-%'-;=?-~]*")
-_ESCAPES: Final = {ord(character): f"&#{ord(character)};" for character in '&<>"\t\n\r'}
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _UID = re.compile(r"[0-9.]+")
-
-
-@dataclass(slots=True)
-class _Element:
-    """Lighter than one of lxml: a manifest has thousands, and a viewer waits for it."""
-
-    tag: str
-    attributes: dict[str, str]
-    children: list[_Element] = field(default_factory=list)
 
 
 def render(arc_queries: Iterable[ArcQuery]) -> bytes:
     """The root element, without the declaration (see ``DECLARATION``), in UTF-8."""
     root = _root(arc_queries)
-    root.attributes["xmlns"] = NAMESPACE
-    parts: list[str] = []
-    _write(root, parts)
-    return "".join(parts).encode()
+    root.set("xmlns", NAMESPACE)
+    return etree.tostring(root, encoding="unicode").encode()
 
 
 def render_json(arc_queries: Iterable[ArcQuery]) -> bytes:
@@ -48,46 +35,22 @@ def render_json(arc_queries: Iterable[ArcQuery]) -> bytes:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _write(element: _Element, parts: list[str]) -> None:
-    attributes = element.attributes
-    if not _PLAIN.fullmatch("".join(attributes.values())):
-        attributes = {
-            name: _clean(value).translate(_ESCAPES)
-            for name, value in attributes.items()
-        }
-    pairs = "".join([f' {name}="{value}"' for name, value in attributes.items()])
-    if not element.children:
-        parts.append(f"<{element.tag}{pairs}/>")
-        return
-    parts.append(f"<{element.tag}{pairs}>")
-    for child in element.children:
-        _write(child, parts)
-    parts.append(f"</{element.tag}>")
-
-
-def _as_json(element: _Element) -> dict[str, Any]:
-    members: dict[str, Any] = {
-        name: _clean(value) for name, value in element.attributes.items()
-    }
-    for child in element.children:
+def _as_json(element: etree._Element) -> dict[str, Any]:
+    members: dict[str, Any] = {str(k): v for k, v in element.items()}
+    for child in element:
         members.setdefault(child.tag, []).append(_as_json(child))
     return members
 
 
-def _clean(value: str) -> str:
-    return _NOT_XML.sub("", value)
-
-
-def _root(arc_queries: Iterable[ArcQuery]) -> _Element:
-    root = _Element("manifest", {})
+def _root(arc_queries: Iterable[ArcQuery]) -> etree._Element:
+    root = etree.Element("manifest")
     for arc_query in arc_queries:
         _append_arc_query(root, arc_query)
     return root
 
 
-def _append_arc_query(root: _Element, arc_query: ArcQuery) -> None:
-    element = _Element("arcQuery", _arc_query_attributes(arc_query))
-    root.children.append(element)
+def _append_arc_query(root: etree._Element, arc_query: ArcQuery) -> None:
+    element = etree.SubElement(root, "arcQuery", _arc_query_attributes(arc_query))
     for key, value in arc_query.http_tags:
         _append(element, "httpTag", key=key, value=value)
     if arc_query.message:
@@ -124,16 +87,23 @@ def _arc_query_attributes(arc_query: ArcQuery) -> dict[str, str]:
     return attributes
 
 
-def _append(parent: _Element, tag: str, **attributes: str) -> _Element:
-    """A child with the attributes that are not empty."""
-    present = {name: value for name, value in attributes.items() if value}
-    element = _Element(tag, present)
-    parent.children.append(element)
-    return element
+def _append(parent: etree._Element, tag: str, **attributes: str) -> etree._Element:
+    """A child with the attributes that are not empty, without what XML can't hold."""
+    present = {
+        # Most values are plain: asking that is faster than looking for what is not.
+        name: value if value.isprintable() and value.isascii() else _clean(value)
+        for name, value in attributes.items()
+        if value
+    }
+    return etree.SubElement(parent, tag, present)
+
+
+def _clean(value: str) -> str:
+    return _NOT_XML.sub("", value)
 
 
 def _append_patient(
-    parent: _Element,
+    parent: etree._Element,
     patient: Patient,
     studies: Iterable[Study],
     arc_query: ArcQuery,
@@ -148,12 +118,13 @@ def _append_patient(
         PatientSex=patient.patient_sex,
     )
     for required in ("PatientID", "PatientName"):
-        element.attributes.setdefault(required, "")
+        if required not in element.attrib:
+            element.set(required, "")
     for study in studies:
         _append_study(element, study, arc_query)
 
 
-def _append_study(parent: _Element, study: Study, arc_query: ArcQuery) -> None:
+def _append_study(parent: etree._Element, study: Study, arc_query: ArcQuery) -> None:
     element = _append(
         parent,
         "Study",
@@ -173,7 +144,7 @@ def _append_study(parent: _Element, study: Study, arc_query: ArcQuery) -> None:
 
 
 def _append_series(
-    parent: _Element, study: Study, series: Series, arc_query: ArcQuery
+    parent: etree._Element, study: Study, series: Series, arc_query: ArcQuery
 ) -> None:
     form, uid = arc_query.form, series.series_instance_uid
     is_wado_uri = form == Form.WADO_URI
@@ -197,7 +168,7 @@ def _append_series(
 
 
 def _append_instances(
-    parent: _Element, study: Study, series: Series, form: Form
+    parent: etree._Element, study: Study, series: Series, form: Form
 ) -> None:
     prefix, suffix = _file_address(study, series, form)
     for instance in sorted(series.instances, key=instance_order):
