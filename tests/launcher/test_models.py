@@ -7,6 +7,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.forms import model_to_dict
 from django.utils import timezone
 
 from archives.entities import PatientIdentifier, Selection, StudyFilter
@@ -593,3 +594,24 @@ def test_label_of_a_launch_is_encrypted_and_may_be_lost(settings):
     settings.VIEWERHUB_ENCRYPTION_KEYS = ["another key"]
 
     assert Build.objects.get(pk=build.pk).label == ""
+
+
+def test_archives_of_a_build_are_read_as_django_reads_them():
+    names = [("a", 3), ("b", 1), ("d", 2), ("c", 2)]
+    archives = [
+        make_dimse_archive(name=name, slug=name, position=position)
+        for name, position in names
+    ]
+    archives.append(
+        make_dicomweb_archive("https://pacs.example.org", password="secret")
+    )
+    make_dimse_archive(slug="another")
+    build, other = (Build.objects.create(selection={}) for _ in range(2))
+    build.archives.set(archives)
+    other.archives.set(archives[:1])
+
+    def read(found):
+        return [model_to_dict(one) | {"pk": one.pk} for one in found]
+
+    assert read(build.get_archives()) == read(build.archives.all())
+    assert len(build.get_archives()) == 5
