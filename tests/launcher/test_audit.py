@@ -123,7 +123,7 @@ def test_studies_are_kept_whatever_the_archive_calls_them(auditor):
     archive = launch.build.archives.get()
     answer = Answer(archive_id=archive.pk, state="ok", studies=(study,))
 
-    tasks._record(launch.build, (answer,))
+    tasks._record(launch.build, [archive], (answer,))
 
     [kept] = OpenedStudy.objects.all()
     assert kept.study_instance_uid == "1.2.3"
