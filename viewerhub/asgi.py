@@ -29,8 +29,7 @@ django.setup(set_prefix=False)
 import viewerhub.urls  # noqa: E402, F401  # with all views
 from archives.models import image_cache  # noqa: E402
 from launcher.threads import own_thread, release_connection  # noqa: E402
-from viewerhub.memory import keep_freed_memory  # noqa: E402
-from viewerhub.startup import make_ready  # noqa: E402
+from viewerhub.startup import keep_freed_memory, make_ready  # noqa: E402
 
 keep_freed_memory()
 # What a killed process left there.

@@ -98,8 +98,12 @@ def configure() -> None:
 def logging_settings(level: str) -> dict[str, Any]:
     """Django's ``LOGGING``."""
     quiet = (
-        *("httpx2", "httpcore2", "pynetdicom", "pydicom"),
-        *("celery.app.trace", "celery.worker.strategy"),
+        "httpx2",
+        "httpcore2",
+        "pynetdicom",
+        "pydicom",
+        "celery.app.trace",
+        "celery.worker.strategy",
     )
     return {
         "version": 1,
