@@ -364,6 +364,7 @@ def test_launch_downloads_every_image(product, version, hub, settings):
 @pytest.mark.django_db(transaction=True)
 def test_images_come_by_wado_uri_where_it_is_entered(product, hub, settings):
     settings.VIEWERHUB_PUBLIC_URL = hub
+    settings.VIEWERHUB_IMAGE_CACHE_MB = 0  # else series come by WADO-RS
     with running(product) as (server, archive):
         archive.wado_uri_url = server.wado_address
         archive.full_clean(validate_unique=False)
@@ -371,8 +372,10 @@ def test_images_come_by_wado_uri_where_it_is_entered(product, hub, settings):
         images = downloaded(archive, hub, "4.7.2")
 
     assert images == files_of([HEAD, KNEE])
-    retrieved = [r for r in server.requests if r.path == server.wado_path]
-    assert len(retrieved) >= len(images)
+    asked = [r.keys for r in server.requests if r.path == server.wado_path]
+    files = [r["objectUID"] for r in asked if r["contentType"] == "application/dicom"]
+    assert set(files) == set(images)
+    assert not any("/series/" in request.path for request in server.requests)
 
 
 @pytest.fixture(scope="module")
