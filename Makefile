@@ -92,7 +92,7 @@ export PYTHON_CHECK
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c "$$PYTHON_CHECK"
-	$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing ViewerHub's packages into $(VENV)/ (about a minute) ..."

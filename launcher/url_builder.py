@@ -164,7 +164,10 @@ def _iid(wanted: Wanted) -> Form:
         return Form(key="iid", title=title, text="", note=note)
     query = urlencode([("requestType", request_type), *wanted.parameters()])
     link = f"{wanted.hub_url}/IHEInvokeImageDisplay?{query}"
-    note = _("The hub asks the archives first, and answers 404 if none has the study.")
+    note = _(
+        "The hub asks the archives first, and answers 404 if all say that they have no "
+        "such study."
+    )
     return Form(key="iid", title=title, text=link, note=note, test_url=link)
 
 

@@ -772,7 +772,7 @@ def test_program_saves_images(site: Site, tmp_path: Path) -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
-        "1 patients, 1 studies, 1 series; 1 of 1 images downloaded and right\n"
+        "Patients: 1, studies: 1, series: 1; 1 of 1 images downloaded and right\n"
     )
     assert (tmp_path / f"{UID}.dcm").read_bytes() == CT_SMALL
 

@@ -57,8 +57,8 @@ def report(result: Result) -> int:
         one for each in result.patients.values() for one in each.studies.values()
     ]
     print(
-        f"{len(result.patients)} patients, {len(studies)} studies, "
-        f"{len(result.series)} series; {len(result.downloaded)} of "
+        f"Patients: {len(result.patients)}, studies: {len(studies)}, "
+        f"series: {len(result.series)}; {len(result.downloaded)} of "
         f"{len(result.images)} images downloaded and right"
     )
     for message in result.messages:

@@ -171,10 +171,9 @@ def _mark_fetched(
 
     Without ``has_images``, it is for the worker to say that there was something to open.
     """
-    values: dict[str, Any] = {
-        "fetched": timezone.now(),
-        "viewer": f"Weasis {'.'.join(map(str, version))}" if version else "",
-    }
+    values: dict[str, Any] = {"fetched": timezone.now()}
+    if version:  # who looks at the manifest by hand says nothing of the viewer
+        values["viewer"] = f"Weasis {'.'.join(map(str, version))}"
     fetched = Value(Launch.State.FETCHED)
     if has_images:
         # It may be revoked at this very moment.

@@ -22,6 +22,7 @@ from launcher.views.launch_requests import address_of
 
 # Weasis needs a moment to start, once there is something to open. Then the page offers
 # help, and asks less and less often whether it came after all.
+AT_FIRST: Final = timedelta(seconds=1)  # most builds are done by then
 PATIENCE: Final = timedelta(seconds=6)
 HOPE: Final = timedelta(minutes=1)
 FOLLOWED: Final = timedelta(minutes=10)
@@ -118,6 +119,8 @@ def _since(launch: Launch) -> datetime:
 
 
 def _interval(waiting: timedelta) -> str:
+    if waiting < AT_FIRST:
+        return "300ms"
     if waiting < 5 * PATIENCE:
         return "1s"
     return "3s" if waiting < HOPE else "15s"

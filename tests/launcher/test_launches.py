@@ -174,7 +174,7 @@ def test_button_answers_with_progress_and_the_address_for_weasis(client, alice):
     assert launch.build.get_selection() == Selection(study_instance_uids=("1.2.3",))
     assert 'data-weasis="weasis://?' in html
     assert f'hx-get="/launch/{launch.pk}/state/"' in html
-    assert 'hx-trigger="every 1s"' in html
+    assert 'hx-trigger="every ' in html
     assert "Opening…" in text_of(answer)
 
 
@@ -454,6 +454,20 @@ def test_slow_build_is_no_reason_for_help(client, launch):
     make_ready(launch, seconds_ago=1)
 
     assert "data-help" not in state(client, launch).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "interval"),
+    [(-60, "300ms"), (7, "1s"), (45, "3s"), (200, "15s")],
+)
+def test_state_is_asked_for_more_seldom_the_longer_it_takes(
+    client, launch, seconds, interval
+):
+    make_ready(launch, seconds_ago=seconds)
+
+    html = state(client, launch).content.decode()
+
+    assert f'hx-trigger="every {interval}"' in html
 
 
 def test_help_goes_when_weasis_comes_late(client, launch):

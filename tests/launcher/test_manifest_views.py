@@ -93,6 +93,16 @@ def test_manifest_can_be_fetched_again(embedded_archive):
     assert run(fetch(path_of(started)))[1] == first
 
 
+def test_manifest_that_is_also_fetched_by_hand_keeps_its_viewer(embedded_archive):
+    started = built([make_dimse_archive(embedded_archive)])
+    run(fetch(path_of(started)))
+
+    run(fetch(path_of(started), **{"user-agent": "curl/8.5.0"}))
+
+    started.launch.refresh_from_db()
+    assert started.launch.viewer == "Weasis 4.7.2"
+
+
 def test_manifest_is_compressed_for_those_who_ask(embedded_archive):
     started = built([make_dimse_archive(embedded_archive)])
 
