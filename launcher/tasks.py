@@ -62,6 +62,7 @@ def build_manifest(build_id: str) -> None:
             _mark_building(build)
         answers = collecting.result(settings.VIEWERHUB_BUILD_TIMEOUT + MARGIN)
     finally:
+        planning.cancel()  # if it failed, nobody may wait for it
         collecting.cancel()  # gives its lease back, if it has not ended
     if answers is not None:
         _record(build, archives, answers)

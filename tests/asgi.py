@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -51,13 +52,17 @@ class HubServer(uvicorn.Server):
 
 
 @contextmanager
-def serve_hub() -> Iterator[str]:
-    """Its address, while it runs in a thread."""
+def serve_hub(handler: ASGIHandler | None = None) -> Iterator[str]:
+    """Its address, while it runs in a thread; of all handlers, or of one."""
     from viewerhub.asgi import application
 
     port = free_port()
     config = uvicorn.Config(
-        application, port=port, lifespan="off", log_config=None, access_log=False
+        handler or application,
+        port=port,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
     )
     server = HubServer(config)
     thread = threading.Thread(target=asyncio.run, args=[server.serve()])

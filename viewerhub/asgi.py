@@ -9,7 +9,6 @@ import asyncio
 import os
 from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack
 from io import BytesIO
 from typing import Any
 
@@ -18,7 +17,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
-from django.core.signals import request_started
+from django.core.signals import request_finished, request_started
 from django.http import FileResponse, HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
@@ -84,33 +83,54 @@ class PortalHandler(_Handler):
             set_script_prefix(get_script_prefix(scope))
             request, refusal = self.create_request(scope, body)
             if request is not None:
-                async with own_thread(), AsyncExitStack() as afterwards:
-                    answer = self._answer(request, scope, send, afterwards)
-                    await _unless_left(answer, receive)
+                async with own_thread():
+                    turn = _Turn(self, request, scope)
+                    try:
+                        await _unless_left(self._answer(turn, send), receive)
+                    finally:
+                        if not turn.is_over:  # the thread comes to it when it can
+                            await sync_to_async(turn.end)()
             elif refusal is not None:
                 await self.send_response(refusal, send)
 
-    async def _answer(
-        self,
-        request: HttpRequest,
-        scope: Scope,
-        send: Send,
-        afterwards: AsyncExitStack,
-    ) -> None:
-        response = await sync_to_async(self._respond)(request, scope)
-        if response.streaming:  # not here: clients may leave once they have it all
-            afterwards.push_async_callback(sync_to_async(response.close))
-        await self.send_response(response, send)
+    async def _answer(self, turn: "_Turn", send: Send) -> None:
+        await self.send_response(await sync_to_async(turn.respond)(), send)
 
-    def _respond(self, request: HttpRequest, scope: Scope) -> HttpResponseBase:
-        """The response, closed already unless it has still to be read."""
-        request_started.send(sender=type(self), scope=scope)
-        response = self.get_response(request)
+
+class _Turn:
+    """A request in its thread, which ends there whatever becomes of its client.
+
+    Otherwise the thread would keep its database connection, and read from a body that is
+    closed already.
+    """
+
+    def __init__(
+        self, handler: PortalHandler, request: HttpRequest, scope: Scope
+    ) -> None:
+        self.is_over = False
+        self._handler = handler
+        self._request = request
+        self._scope = scope
+        self._response: HttpResponseBase | None = None
+
+    def respond(self) -> HttpResponseBase:
+        """The response; the request is over then, unless it has still to be read."""
+        request_started.send(sender=type(self._handler), scope=self._scope)
+        response = self._response = self._handler.get_response(self._request)
         if isinstance(response, FileResponse):
-            response.block_size = self.chunk_size
+            response.block_size = self._handler.chunk_size
         if not response.streaming:
-            response.close()
+            self.end()
         return response
+
+    def end(self) -> None:
+        if self.is_over:
+            return
+        self.is_over = True
+        if self._response is None:  # the client left while the view waited
+            request_finished.send(sender=type(self._handler))
+        else:
+            self._response.close()
 
 
 class ViewerHandler(ASGIHandler):

@@ -1,9 +1,10 @@
 """Builds: the task that asks archives, and the sweeper that ends what hangs."""
 
 import asyncio
+import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -336,6 +337,34 @@ def test_task_ends_in_time_and_leaves_the_build_to_others(
         return not background.run(store.look(str(slow_launch.build_id))).has_worker
 
     assert wait_until(is_free)
+
+
+def test_build_whose_plan_fails_leaves_nobody_waiting(monkeypatch):
+    connecting, lease = threading.Event(), store.lease
+
+    @asynccontextmanager
+    async def deaf_lease(build_id):
+        """As redis-py may be, while it connects."""
+        with suppress(asyncio.CancelledError):
+            connecting.set()
+            await asyncio.Event().wait()
+        async with lease(build_id) as held:
+            yield held
+
+    def fail(*_):
+        connecting.wait(20)
+        raise RuntimeError
+
+    async def is_collecting():
+        names = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]
+        return collect.collect.__qualname__ in names
+
+    monkeypatch.setattr(store, "lease", deaf_lease)
+    monkeypatch.setattr(tasks, "_plan", fail)
+    with pytest.raises(RuntimeError):
+        build_manifest(str(Build.objects.create(selection={}).pk))
+
+    assert wait_until(lambda: not background.run(is_collecting()))
 
 
 def test_build_of_unknown_id_is_ignored():

@@ -10,7 +10,6 @@ import httpx2
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
-from django.core.signals import request_finished, request_started
 from django.test import Client
 
 from launcher import threads
@@ -94,35 +93,6 @@ def test_call_within_a_request_has_its_thread():
 
     here, there = run(request())
     assert here == there
-
-
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("valkey")
-# Django minds that files are read in the thread.
-@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")
-@pytest.mark.parametrize("path", ["/accounts/login/", "/static/viewerhub/logo.svg"])
-def test_request_begins_and_ends_once_in_its_thread(path):
-    seen = []
-
-    def began(**kwargs):
-        seen.append(("began", threading.get_ident()))
-
-    def ended(**kwargs):
-        seen.append(("ended", threading.get_ident()))
-
-    with serve_hub() as address:
-        request_started.connect(began)
-        request_finished.connect(ended)
-        try:
-            assert httpx2.get(address + path).status_code == 200
-            assert wait_until(lambda: len(seen) == 2)
-        finally:
-            request_started.disconnect(began)
-            request_finished.disconnect(ended)
-
-    (first, thread), (last, same) = seen
-    assert (first, last) == ("began", "ended")
-    assert thread == same != threading.get_ident()
 
 
 @pytest.mark.django_db(transaction=True)
