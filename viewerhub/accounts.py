@@ -25,6 +25,11 @@ from archives.user_logins import UserLogin, keep
 _SEALED: Final = "viewerhub_tokens"
 
 
+def sends_mail() -> bool:
+    """Whether the hub has a mail server, which a link to a new password comes by."""
+    return not settings.EMAIL_BACKEND.endswith("dummy.EmailBackend")
+
+
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     """Local accounts are made by administrators only."""
 

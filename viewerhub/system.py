@@ -25,6 +25,7 @@ from redis.exceptions import RedisError
 
 from launcher.models import Build
 from launcher.queue import last_seen_working, waiting_tasks
+from viewerhub.accounts import sends_mail
 from viewerhub.dashboard import Work
 
 _PACKAGES: Final = ("Django", "celery", "redis", "pydicom", "pynetdicom", "uvicorn")
@@ -187,7 +188,6 @@ def _login() -> Section:
         f"{one['name']} ({one['provider_id']}, {one['settings']['server_url']})"
         for one in providers
     ]
-    sends_mail = not settings.EMAIL_BACKEND.endswith("dummy.EmailBackend")
     requires_mfa = "viewerhub.middleware.require_mfa" in settings.MIDDLEWARE
     return Section(
         title=_("Login"),
@@ -214,7 +214,7 @@ def _login() -> Section:
             ),
             Entry(
                 label=_("Mail for password resets"),
-                value=_yes_no(sends_mail),
+                value=_yes_no(sends_mail()),
                 variable="EMAIL_URL",
             ),
         ],

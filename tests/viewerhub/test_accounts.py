@@ -47,6 +47,22 @@ def test_login_begins_in_its_first_field(client: Client, valkey: RedisServer) ->
     )
 
 
+PROMISES = re.compile(r"href=./accounts/password/reset/|sends you a link|on its way")
+
+
+@pytest.mark.parametrize("page", ["login/", "password/reset/", "password/reset/done/"])
+def test_no_link_by_mail_is_promised_without_mail(
+    client: Client, settings: Any, valkey: RedisServer, page: str
+) -> None:
+    assert PROMISES.search(client.get(f"/accounts/{page}").content.decode())
+
+    settings.EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
+    text = client.get(f"/accounts/{page}").content.decode()
+
+    assert "Ask your administrator for a new" in text
+    assert not PROMISES.search(text)
+
+
 @pytest.fixture
 def with_second_factor(settings: Any) -> None:
     """The middleware of a hub that was started with ``VIEWERHUB_REQUIRE_MFA``."""
