@@ -113,7 +113,7 @@ SERVERS: Final = Phrasebook(
 # fmt: off
 TEMPLATES: Final = (
     # Over HTTP
-    _("%(archive)s can't be found: its host name is unknown. Check the address."),
+    _("%(archive)s: the host name %(host)s is unknown. Check the address."),
     _("%(archive)s refuses connections: check that it runs, and its port."),
     _("%(archive)s can't be reached: check its address and the network."),
     _("%(archive)s can't be reached in time: check its address and the network."),

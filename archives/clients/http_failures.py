@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,12 @@ from archives.clients.credentials import (
     ServiceAccountKey,
     UserToken,
 )
-from archives.clients.outgoing import ForbiddenAddressError, forbidden
+from archives.clients.outgoing import (
+    ForbiddenAddressError,
+    UnknownHostError,
+    forbidden,
+    unknown_host,
+)
 from archives.clients.tls import explain
 from archives.errors import (
     ArchiveError,
@@ -120,10 +124,8 @@ def connection_error(error: BaseException, name: str) -> ArchiveError:
             return forbidden(name)
         if isinstance(cause, ssl.SSLError) and _is_tls_failure(cause):
             return ArchiveRefusedError(f"{name}: {explain(cause)}")
-        if isinstance(cause, socket.gaierror):
-            return ArchiveUnavailableError(
-                f"{name} can't be found: its host name is unknown. Check the address."
-            )
+        if isinstance(cause, UnknownHostError):
+            return unknown_host(name, cause.host)
         if isinstance(cause, ConnectionRefusedError):
             return ArchiveUnavailableError(
                 f"{name} refuses connections: check that it runs, and its port."

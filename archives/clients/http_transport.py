@@ -61,7 +61,7 @@ class _PinnedBackend(httpcore2.AnyIOBackend):
                 return await self._first(addresses, port, timeout)
         except TimeoutError as error:
             raise httpcore2.ConnectTimeout from error
-        except (OSError, UnicodeError) as error:
+        except OSError as error:
             raise httpcore2.ConnectError from error
 
     async def _first(

@@ -20,7 +20,7 @@ from ipaddress import (
 )
 from typing import Final, Self
 
-from archives.errors import ArchiveRefusedError
+from archives.errors import ArchiveRefusedError, ArchiveUnavailableError
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -58,11 +58,26 @@ class ForbiddenAddressError(OSError):
     """No address of a host is one that the hub may connect to."""
 
 
+class UnknownHostError(OSError):
+    """No address is known of a host."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(host)
+        self.host = host
+
+
 def forbidden(archive_name: str) -> ArchiveRefusedError:
     """What a screen says of a ``ForbiddenAddressError``."""
     return ArchiveRefusedError(
         f"{archive_name} is at an address the hub may not connect to: check the address, "
         "or let the hub's operator add its network to VIEWERHUB_OUTGOING_NETWORKS."
+    )
+
+
+def unknown_host(archive_name: str, host: str) -> ArchiveUnavailableError:
+    """What a screen says of an ``UnknownHostError``."""
+    return ArchiveUnavailableError(
+        f"{archive_name}: the host name {host} is unknown. Check the address."
     )
 
 
@@ -117,8 +132,8 @@ ANYWHERE: Final = OutgoingRules()
 async def permitted_addresses(host: str, rules: OutgoingRules) -> tuple[str, ...]:
     """The IP addresses of a host that may be connected to, in the resolver's order.
 
-    Raises ``ForbiddenAddressError`` where there are others only, and ``OSError`` or
-    ``UnicodeError`` where the name can't be resolved.
+    Raises ``ForbiddenAddressError`` where there are others only, and
+    ``UnknownHostError`` where the name can't be resolved.
     """
     addresses = await _addresses_of(host)
     permitted = tuple(one for one in addresses if rules.permits(host, one))
@@ -132,7 +147,10 @@ async def _addresses_of(host: str) -> tuple[str, ...]:
         return (str(ip_address(host)),)
     except ValueError:
         loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        try:
+            found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except (socket.gaierror, UnicodeError) as error:  # it may not be encodable
+            raise UnknownHostError(host) from error
         return tuple(dict.fromkeys(str(one[4][0]) for one in found))
 
 

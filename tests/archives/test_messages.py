@@ -143,9 +143,9 @@ def test_refused_login_is_known(
 def test_values_are_taken_over_in_the_manner_of_the_language() -> None:
     assert (
         translated(
-            "Old PACS can't be found: its host name is unknown. Check the address."
+            "Old PACS: the host name pacs.example.org is unknown. Check the address."
         )
-        == "Old PACS est introuvable\u00a0: le nom d’hôte est inconnu. Vérifiez l’adresse."
+        == "Old PACS\u00a0: le nom d’hôte pacs.example.org est inconnu. Vérifiez l’adresse."
     )
     assert "2\u00a0000 jours, le 31 janvier 2032" in translated(
         "TLSv1.3; the archive's certificate ends in 2,000 days, on 2032-01-31: the "

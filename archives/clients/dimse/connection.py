@@ -31,7 +31,7 @@ async def connect(endpoint: DimseEndpoint, proposal: Proposal) -> Association:
             return await _connected(endpoint, proposal)
     except TimeoutError:  # the deadline's, or the operating system's
         raise failures.connect_timeout(endpoint) from None
-    except (OSError, UnicodeError) as error:  # a host name may not be encodable
+    except OSError as error:
         raise failures.unreachable(endpoint, error) from error
 
 

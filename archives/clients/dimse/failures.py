@@ -11,7 +11,12 @@ from typing import Final
 
 from archives.clients.base import DimseEndpoint
 from archives.clients.dimse import messages
-from archives.clients.outgoing import ForbiddenAddressError, forbidden
+from archives.clients.outgoing import (
+    ForbiddenAddressError,
+    UnknownHostError,
+    forbidden,
+    unknown_host,
+)
 from archives.clients.tls import explain
 from archives.errors import (
     ArchiveError,
@@ -74,6 +79,8 @@ def unreachable(endpoint: DimseEndpoint, error: Exception) -> ArchiveError:
     """TCP or TLS did not come about."""
     if isinstance(error, ForbiddenAddressError):
         return forbidden(endpoint.name)
+    if isinstance(error, UnknownHostError):
+        return unknown_host(endpoint.name, error.host)
     if isinstance(error, ssl.SSLError):
         return ArchiveRefusedError(
             f"No secure connection to {endpoint.name}. {explain(error)}"

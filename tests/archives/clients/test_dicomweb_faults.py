@@ -273,7 +273,10 @@ def test_credentials_are_sent(endpoint, behaviour):
     ("url", "words"),
     [
         ("http://127.0.0.1:{port}/dicom-web", "refuses connections"),
-        ("http://no-such-host.invalid/dicom-web", "host name is unknown"),
+        (
+            "http://no-such-host.invalid/dicom-web",
+            "North: the host name no-such-host.invalid is unknown",
+        ),
         ("ftp://127.0.0.1/dicom-web", "begins with http"),
         ("127.0.0.1", "begins with http"),
         ("http://[bad/dicom-web", "begins with http"),

@@ -243,7 +243,8 @@ def test_nobody_listening_is_unavailable(free_port):
 def test_an_unknown_host_is_unavailable(host):
     endpoint = replace(Peculiar(port=104).endpoint(), host=host)
 
-    with pytest.raises(ArchiveUnavailableError, match="Check the host name"):
+    words = f"the host name {host} is unknown. Check the address."
+    with pytest.raises(ArchiveUnavailableError, match=words):
         run(search(endpoint))
 
 
