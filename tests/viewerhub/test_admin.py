@@ -69,6 +69,27 @@ def test_sidebar_marks_one_entry(admin_client, path, entry):
     assert marked == [entry]
 
 
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [
+        ("archives/archive/", ["Imaging", "Archives"]),
+        ("archives/archive/add/", ["Imaging", "Archives", "Add archive"]),
+        (
+            "archives/archive/add/?protocol=dimse",
+            ["Imaging", "Archives", "Add archive"],
+        ),
+        ("launcher/viewer/add/", ["Imaging", "Viewers", "Add viewer"]),
+    ],
+)
+def test_breadcrumb_says_where_one_is(admin_client, path, parts):
+    page = text(admin_client.get(f"/admin/{path}"))
+    heading = re.search(r"<h1.*?</h1>", page, re.DOTALL)[0]
+    words = re.sub(r"<[^>]*>", "\n", heading).split("\n")
+
+    said = [word.strip() for word in words if word.strip()]
+    assert [word for word in said if word != "chevron_right"] == parts
+
+
 def test_policy_of_the_portal_stays_strict(client):
     policy = policy_of(client.get("/accounts/login/"))
 

@@ -7,6 +7,7 @@ from typing import Any
 from django import template
 from django.apps import apps
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
 from archives.marks import mark_of, moment_of
 from archives.models import Archive
@@ -19,6 +20,15 @@ register = template.Library()
 @register.simple_tag(takes_context=True)
 def dashboard(context: Any) -> Dashboard:
     return dashboard_of(context["request"])
+
+
+@register.simple_tag(takes_context=True)
+def what_is_added(context: Any) -> str:
+    """The title of a page that adds something; empty on other pages."""
+    match = context["request"].resolver_match
+    if not match or not (match.url_name or "").endswith("_add"):
+        return ""
+    return str(gettext("Add %s") % match.func.model_admin.opts.verbose_name)
 
 
 @register.simple_tag
