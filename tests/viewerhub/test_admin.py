@@ -122,6 +122,19 @@ def test_each_list_is_searched_and_filtered(admin_client, model):
     assert admin_client.get(f"{base}?q=nothing-is-called-so").status_code == 200
 
 
+def test_empty_list_says_whether_a_filter_hides_all(admin_client):
+    address = "/admin/archives/archive/"
+
+    empty = text(admin_client.get(f"{address}?q=nothing"))
+    make_dimse_archive()
+    filtered = text(admin_client.get(f"{address}?q=nothing"))
+
+    assert "Nothing here yet" in empty
+    assert "Reset filters" not in empty
+    assert "Nothing matches what you searched and filtered for." in filtered
+    assert '<a href="?"' in filtered
+
+
 def test_groups_show_whom_and_what_they_are_for(admin_client):
     group = Group.objects.create(name="Radiology")
     Group.objects.create(name="Nobody")
