@@ -6,6 +6,9 @@ from typing import Any, cast
 
 from django import forms
 from django.apps import apps
+from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
+from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -106,6 +109,8 @@ class ArchiveForm(forms.ModelForm):  # type: ignore[type-arg]
                 self.fields[name].required = True
         if self.protocol:
             self._show_product()
+        if "groups" in self.fields and not Group.objects.exists():
+            self._point_to_groups()
         for name in SECRET_FIELDS:
             if name in self.fields and name in stored:
                 self._keep_blank(name)
@@ -130,6 +135,16 @@ class ArchiveForm(forms.ModelForm):  # type: ignore[type-arg]
             if name in self.fields:
                 self.fields[name].widget.attrs["placeholder"] = example
 
+    def _point_to_groups(self) -> None:
+        """There is nothing to choose, and so no field to be seen."""
+        field = self.fields["groups"]
+        text = gettext(
+            'There are no groups yet: add one under <a href="%(url)s" class="vh-link">'
+            "Groups</a>, then choose it here."
+        )
+        link = text % {"url": reverse("admin:auth_group_changelist")}
+        field.help_text = f"{field.help_text} {link}"
+
     def _keep_blank(self, name: str) -> None:
         field = self.fields[name]
         lost = name in self._unreadable
@@ -139,6 +154,15 @@ class ArchiveForm(forms.ModelForm):  # type: ignore[type-arg]
             else gettext("A value is stored. Leave blank to keep it.")
         )
         field.help_text = f"{field.help_text} {state}".strip()
+
+    def add_error(self, field: str | None, error: Any) -> None:
+        """A field that is wrong by itself is not said to be missing, too."""
+        if field is None and hasattr(error, "error_dict"):
+            found = error.error_dict.items()
+            error = ValidationError(
+                {name: said for name, said in found if name not in self.errors}
+            )
+        super().add_error(field, error)
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data

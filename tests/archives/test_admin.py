@@ -300,6 +300,7 @@ def test_adding_neither_validates_nor_keeps_fields_of_the_other_protocol(admin_c
         (DIMSE, {"called_ae_title": ""}, "called_ae_title"),
         (DIMSE, {"images": "direct"}, "images"),
         (DICOMWEB, {"url": ""}, "url"),
+        (DICOMWEB, {"url": "pacs"}, "url"),
         (DICOMWEB, {"authentication": "basic", "password": "p"}, "username"),
         (DICOMWEB, {"ca_certificates": "x"}, "ca_certificates"),
         (DICOMWEB, {"client_key": "x"}, "client_certificate"),
@@ -309,7 +310,18 @@ def test_error_names_its_field(admin_client, base, changes, field):
     response = admin_client.post(ADD, base | changes)
 
     assert list(errors_of(response)) == [field]
+    assert len(errors_of(response)[field]) == 1
     assert not Archive.objects.exists()
+
+
+def test_form_says_where_groups_are_added_while_there_are_none(admin_client):
+    address = f"{ADD}?protocol=dicomweb"
+    link = 'add one under <a href="/admin/auth/group/"'
+    assert link in text(admin_client.get(address))
+
+    Group.objects.create(name="Readers")
+
+    assert link not in text(admin_client.get(address))
 
 
 def test_archive_whose_groups_were_deleted_is_opened_by_saving_it(admin_client):
