@@ -61,6 +61,13 @@ _RESULTS = {
 }
 
 
+def _spoken(seconds: float) -> str:
+    """A duration, in milliseconds where it is less than a second."""
+    if seconds < 1:
+        return f"{number_format(seconds * 1000, 0)} ms"
+    return f"{number_format(seconds, 1)} s"
+
+
 class OutcomeFilter(admin.SimpleListFilter):
     title = _("archive outcome")
     parameter_name = "outcome"
@@ -255,12 +262,16 @@ class LaunchAdmin(BaseAdmin):
         started, finished = launch.build.started, launch.build.finished
         if not (started and finished):
             return None
-        return f"{number_format((finished - started).total_seconds(), 1)} s"
+        return _spoken((finished - started).total_seconds())
 
     @admin.display(description=_("outcomes"))
     def outcomes(self, launch: Launch) -> SafeString:
         rows = [
-            (outcome, *_KINDS[ArchiveOutcome.State(outcome.state)])
+            (
+                outcome,
+                *_KINDS[ArchiveOutcome.State(outcome.state)],
+                _spoken(outcome.milliseconds / 1000),
+            )
             for outcome in launch.build.outcomes.all()
         ]
         return render_to_string("admin/launcher/launch/_outcomes.html", {"rows": rows})

@@ -253,6 +253,22 @@ def test_launches_are_listed_with_their_outcomes(admin_client, launch):
     assert ">45<" in page
 
 
+@pytest.mark.parametrize(
+    ("milliseconds", "words"), [(16, "16 ms"), (999, "999 ms"), (1000, "1.0 s")]
+)
+def test_durations_below_a_second_are_in_milliseconds(
+    admin_client, launch, milliseconds, words
+):
+    build = launch.build
+    build.started = build.finished - timedelta(milliseconds=milliseconds)
+    build.save()
+    build.outcomes.update(milliseconds=milliseconds)
+
+    assert f">{words}<" in text(admin_client.get(LAUNCHES))
+    # Of the build, and of each of two archives.
+    assert text(admin_client.get(change_url(launch))).count(words) == 3
+
+
 def test_launch_page_shows_what_each_archive_answered(admin_client, launch):
     page = text(admin_client.get(change_url(launch)))
 
