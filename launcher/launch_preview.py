@@ -54,6 +54,11 @@ _WHEN: Final = {
         "depends on their answers."
     ),
 }
+_ANSWERED: Final = {
+    ArchiveOutcome.State.OK,
+    ArchiveOutcome.State.EMPTY,
+    ArchiveOutcome.State.TRUNCATED,
+}
 _TAG = re.compile(rb"<(?P<end>/)?[^<>]*?(?P<empty>/)?>")
 
 
@@ -86,6 +91,11 @@ class AnswerRow:
     instances: int
     milliseconds: int
     retrieval: str
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether it is known what the archive holds, and so what would reach Weasis."""
+        return self.state in _ANSWERED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

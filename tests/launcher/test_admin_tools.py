@@ -284,6 +284,9 @@ def test_preview_shows_an_archive_that_is_down(admin_client, main):
     page = text(preview(admin_client, "DEMO-1"))
 
     assert "Not answering" in page
+    assert "The images of Main PACS go" in page
+    assert "The images of Old PACS go" not in page
+    assert "0 studies" not in page
     assert '<Message title="Old PACS: not answering"' in page
     assert '<Patient PatientID="DEMO-1"' in page
 
