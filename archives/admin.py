@@ -113,12 +113,13 @@ class ArchiveAdmin(ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=_("connection"), ordering="protocol")
     def connection(self, archive: Archive) -> SafeString:
-        protocol = archive.get_protocol_display().partition(" ")[0]
+        said = archive.get_protocol_display().partition(" ")[0]
+        if not archive.product.is_generic:
+            said = f"{said} · {gettext(archive.product.name)}"
         return format_html(
-            '<div class="vh-cell">{} · {}<br>'
+            '<div class="vh-cell">{}<br>'
             '<small class="vh-muted vh-reason">{}</small></div>',
-            protocol,
-            gettext(archive.product.name),
+            said,
             archive.address,
         )
 

@@ -84,6 +84,11 @@ class Preset:
         shapes = {"url": self.url, "wado_uri_url": self.wado_uri_url}
         return shapes | {"token_url": self.oauth2_url}
 
+    @property
+    def is_generic(self) -> bool:
+        """Whether nothing is known of the product but what it speaks."""
+        return self.slug in (DICOMWEB, DIMSE)
+
     def notes_on(self, protocol: str) -> tuple[str, ...]:
         return self.notes + (() if protocol == DIMSE else self.dicomweb_notes)
 

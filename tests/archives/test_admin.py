@@ -774,6 +774,19 @@ def test_list_shows_what_was_noted_a_moment_ago(admin_client, known):
     assert "✓ Working 7 ms Just now Never" in row
 
 
+def test_list_names_the_product_where_it_says_more_than_the_protocol(admin_client):
+    make_dimse_archive(name="One", slug="one", preset="dimse")
+    make_dicomweb_archive("http://pacs", name="Two", slug="two", preset="dicomweb")
+    make_dimse_archive(name="Three", slug="three", preset="orthanc")
+
+    page = admin_client.get(LIST)
+
+    assert "Other archive" not in row_of(page, "One") + row_of(page, "Two")
+    assert "DIMSE" in row_of(page, "One")
+    assert "DICOMweb" in row_of(page, "Two")
+    assert "DIMSE · Orthanc" in row_of(page, "Three")
+
+
 def test_list_filters_by_products_in_the_users_language(admin_client):
     make_dimse_archive()
 
