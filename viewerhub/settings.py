@@ -109,6 +109,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django.contrib.humanize",  # for allauth's list of security keys
     "allauth",
     "allauth.account",
     "allauth.socialaccount",

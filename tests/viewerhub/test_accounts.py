@@ -64,6 +64,17 @@ def test_no_link_by_mail_is_promised_without_mail(
 
 
 @pytest.fixture
+def confirmed(client: Client, admin: User, valkey: RedisServer) -> Client:
+    """Who entered the password a moment ago is not asked for it again."""
+    client.post("/accounts/reauthenticate/", {"password": "a fixed word"})
+    return client
+
+
+def test_security_keys_are_listed(confirmed: Client) -> None:
+    assert confirmed.get("/accounts/2fa/webauthn/").status_code == 200
+
+
+@pytest.fixture
 def with_second_factor(settings: Any) -> None:
     """The middleware of a hub that was started with ``VIEWERHUB_REQUIRE_MFA``."""
     values = read("MIDDLEWARE", VIEWERHUB_REQUIRE_MFA="true")
