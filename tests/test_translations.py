@@ -96,7 +96,7 @@ def test_german_has_its_quotes() -> None:
     ]
 
 
-@languages
+@pytest.mark.parametrize("language", [*LANGUAGES, "en"])
 def test_compiled_catalogue_is_that_of_the_texts(language: str) -> None:
     """It is committed, so that installing needs no gettext."""
 

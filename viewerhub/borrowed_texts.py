@@ -88,6 +88,7 @@ ALLAUTH = (
     _("Thank you for using %(site_name)s!\n%(site_domain)s"),
     _("The password reset link was invalid, possibly because it has already been used.  Please request a <a href=\"%(passwd_reset_url)s\">new password reset</a>."),
     _("You are already logged in as %(user_display)s."),
+    _("No recovery codes set up."),
     _("You are about to generate a new set of recovery codes for your account."),
     _("You are about to deactivate authenticator app based authentication. Are you sure?"),
     _("You are about to connect a new third-party account from %(provider)s."),

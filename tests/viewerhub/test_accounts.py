@@ -74,6 +74,40 @@ def test_security_keys_are_listed(confirmed: Client) -> None:
     assert confirmed.get("/accounts/2fa/webauthn/").status_code == 200
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        *("2fa/", "2fa/totp/activate/", "2fa/webauthn/add/", "2fa/webauthn/"),
+        *("email/", "3rdparty/", "password/change/", "inactive/", "reauthenticate/"),
+        *("3rdparty/login/cancelled/", "3rdparty/login/error/"),
+        "password/reset/key/done/",
+    ],
+)
+def test_account_pages_are_in_sentence_case(confirmed: Client, page: str) -> None:
+    """allauth's own words are not."""
+    answer = confirmed.get(f"/accounts/{page}")
+
+    assert answer.status_code in {200, 401}
+    parts = re.findall(
+        r"<(title|h1|h2|button|label)\b[^>]*>(.*?)</\1>",
+        answer.content.decode(),
+        re.DOTALL,
+    )
+    said = [" ".join(re.sub(r"<[^>]*>", "", text).split()) for _, text in parts]
+    assert len(said) > 2
+    assert not [
+        text for text in said if re.search(r"\w[ -](?!ViewerHub)[A-Z][a-z]", text)
+    ]
+
+
+def test_recovery_codes_say_when_there_will_be_some(
+    client: Client, admin: User
+) -> None:
+    page = client.get("/accounts/2fa/").content.decode()
+
+    assert "No recovery codes yet. You get them with your first" in page
+
+
 @pytest.fixture
 def with_second_factor(settings: Any) -> None:
     """The middleware of a hub that was started with ``VIEWERHUB_REQUIRE_MFA``."""
