@@ -50,7 +50,7 @@ format: $(VENV)/.installed-dev ## Format the code
 
 # Without the date, catalogues change only where texts do.
 messages: $(VENV)/.installed ## Collect and compile the texts to translate (needs gettext)
-	$(BIN)/python manage.py makemessages --all --exclude en --no-wrap --no-obsolete \
+	$(BIN)/python manage.py makemessages --exclude en --no-wrap --no-obsolete \
 		--add-location file --ignore tests --ignore var
 	sed -i.old '/^"POT-Creation-Date/d' viewerhub/locale/*/LC_MESSAGES/django.po
 	rm -f viewerhub/locale/*/LC_MESSAGES/*.old

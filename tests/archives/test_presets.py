@@ -112,7 +112,8 @@ def test_every_product_has_a_section_in_the_same_order():
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.slug)
 def test_documented_commands_register_the_product(preset):
-    lines = re.findall(r"^manage.py add_archive (.+)$", SECTIONS[preset.name], re.M)
+    command = r"^\.venv/bin/python manage\.py add_archive (.+?)(?: < .+)?$"
+    lines = re.findall(command, SECTIONS[preset.name], re.M)
     parser = Command().create_parser("manage.py", "add_archive")
 
     parsed = [parser.parse_args(shlex.split(line)) for line in lines]
