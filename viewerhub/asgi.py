@@ -124,6 +124,7 @@ class _Turn:
         return response
 
     def end(self) -> None:
+        """Give back what the request had; again, it does nothing."""
         if self.is_over:
             return
         self.is_over = True

@@ -34,7 +34,7 @@ OTHERS = 3  # requests in which the hub notices that somebody left
 
 async def wait(request: HttpRequest) -> HttpResponse:
     reached.set()
-    await asyncio.sleep(60)
+    await asyncio.Event().wait()
     return HttpResponse()
 
 
